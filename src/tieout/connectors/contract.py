@@ -1,0 +1,292 @@
+"""What a connector is: small Protocols, and a descriptor. Having a Protocol is having the capability.
+
+A connector translates; it decides nothing and remembers nothing but its access token. Limits, longest execution,
+visibility delay and uniqueness class are data here, because the engine's safety rests on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import msgspec
+
+from tieout.canonical.change import ChangeEvent
+from tieout.canonical.ids import Ref
+from tieout.canonical.journal import AccountingPeriod
+from tieout.canonical.model import Value
+from tieout.canonical.outcome import FindOutcome, Misconfigured, SendOutcome
+from tieout.canonical.write import Fields, Write
+from tieout.ports import Chance, Clock, Transport
+
+T = TypeVar("T")
+
+
+class Keys(Value, frozen=True):
+    """The three names of one effect: `effect` in the ledger, `document` (16 characters) carried in the outside
+    document, `wire` the idempotency header. `trace` joins it to the deal."""
+
+    effect: str
+    document: str
+    wire: str
+    trace: str = ""
+
+
+class OperationTraits(Value, frozen=True):
+    """Facts about one create operation of one vendor.
+
+    `uniqueness`: `atomic` (the vendor refuses a second document under our key) or `search_only`.
+    `idempotency_seconds`: how long the vendor replays an answer under one wire key (0: not at all).
+    `longest_seconds`: the vendor's longest execution after the client gave up; `visibility_seconds`: until a look-up
+    sees a document that exists. Absence is conclusive only after both. `two_phase`: created is not posted."""
+
+    uniqueness: str
+    longest_seconds: int
+    visibility_seconds: int
+    idempotency_seconds: int = 0
+    two_phase: bool = False
+    timeout_seconds: int = 30
+
+
+class Limits(Value, frozen=True):
+    """The budget of one connection: calls in flight, and calls a second (0: no such limit)."""
+
+    in_flight: int
+    per_second: int = 0
+
+
+class Behaviour(Value, frozen=True):
+    """One vendor behaviour that we rely on: `state` is `documented`, `assumed` or `verified`."""
+
+    id: str
+    text: str
+    source: str
+    state: str
+
+
+class Identity(Value, frozen=True):
+    """Who answered at the other end: organisation, account, and whether it is live. Pinned on first contact."""
+
+    organisation: str
+    account: str
+    live: bool
+
+
+class FeedPage(Value, frozen=True):
+    """Events since a cursor, and the cursor to save in the same transaction as they are. `more`: ask again at once."""
+
+    events: tuple[ChangeEvent, ...]
+    cursor: str
+    more: bool = False
+
+
+class ListedDocument(Value, frozen=True):
+    """One document as a listing shows it: enough to reconcile. Amounts in minor units; `kind` is `invoice`,
+    `credit_memo`, `payment`, `refund` or `journal`; `reason` tells what it stems from where the system says so;
+    `source` is the billing document's id where the system holds it, `document_key` ours. `settled` are (id of the
+    document of the same system, amount). Billing says `status` in our words (`draft`, `open`, `paid`, `voided`,
+    `written_off`, `issued`, `succeeded`, `pending`) and `transitions` as the kinds of `Invoice.transitions`; the
+    ERP says `accounts`: net per ledger account, debit positive, as (account, amount in the document's currency,
+    amount in the functional currency)."""
+
+    id: str
+    number: str
+    kind: str
+    entity: str
+    currency: str
+    total_minor: int
+    tax_minor: int
+    day: date
+    status: str
+    document_key: str = ""
+    source: str = ""
+    reason: str = ""
+    period: str = ""
+    period_start: date | None = None
+    open_minor: int = 0
+    posted: bool = True
+    settled: tuple[tuple[str, int], ...] = ()
+    transitions: tuple[str, ...] = ()
+    accounts: tuple[tuple[str, int, int], ...] = ()
+
+
+class ListedLine(Value, frozen=True):
+    """One contract line as CRM or billing holds it, per billing period and without tax."""
+
+    contract: str
+    line: str
+    entity: str
+    currency: str
+    product: str
+    quantity: Decimal
+    unit_minor: Decimal
+    frequency: str
+    start: date | None
+    end: date | None
+    contracted_minor: int
+    status: str = ""
+
+
+class LedgerBalance(Value, frozen=True):
+    """What moved on one account in one period of one entity, in the functional currency (debit positive), and
+    beside it the sum of the subledger's documents where the account is a control account."""
+
+    entity: str
+    period: str
+    account: str
+    currency: str
+    balance_minor: int
+    subledger_minor: int | None = None
+
+
+class Finding(Value, frozen=True):
+    """One thing that `check` found: what is wrong and how to mend it. `level` is `ok`, `warning` or `error`."""
+
+    level: str
+    subject: str
+    message: str
+    remedy: str = ""
+
+
+@runtime_checkable
+class Inbound(Protocol):
+    """Webhooks. `verify` raises Forged; `parse` raises Malformed."""
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None: ...
+    def parse(self, body: bytes, now: datetime) -> tuple[ChangeEvent, ...]: ...
+
+
+@runtime_checkable
+class ChangeFeed(Protocol):
+    """Polling: `poll(cursor)` answers what changed since; an empty cursor starts at the connection's start date."""
+
+    poll_seconds: int
+
+    async def poll(self, cursor: str) -> FeedPage: ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """`fetch` answers the present aggregate, whole (all pages). Raises NotFound, Failure."""
+
+    async def fetch(self, kind: type[T], id: str, lane: str = "") -> T: ...
+
+
+@runtime_checkable
+class Writer(Protocol):
+    """`send` makes the document; `find` looks it up by our document key. Neither raises for a vendor's answer."""
+
+    operations: Mapping[str, OperationTraits]
+
+    async def send(self, operation: str, write: Write, keys: Keys) -> SendOutcome: ...
+    async def find(self, operation: str, write: Write, keys: Keys, sent_at: datetime) -> FindOutcome: ...
+
+
+@runtime_checkable
+class Assigner(Protocol):
+    """Set fields of an outside record to values: idempotent. `read_back` answers the fields as they are now."""
+
+    async def assign(self, target: Ref, group: str, fields: Fields, keys: Keys) -> SendOutcome: ...
+    async def read_back(self, target: Ref, group: str, fields: Fields) -> Fields: ...
+
+
+@runtime_checkable
+class StatusReader(Protocol):
+    """Where created is not posted: the state of many documents in one call. Values: `created`, `posted`,
+    `post_rejected`, `withdrawn`. An id that is missing from the answer does not exist (any more)."""
+
+    async def statuses(self, kind: str, ids: tuple[str, ...]) -> dict[str, str]: ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """Read back a document that was made: what it says of itself, its lines' net per account included.
+    Answers differences as (field, ours, theirs); empty when it stands as asked. Raises NotFound, Failure."""
+
+    async def verify_document(self, operation: str, write: Write, external_id: str) -> Verified: ...
+
+
+class Verified(Value, frozen=True):
+    """The outcome of a read-back."""
+
+    receipt: Any
+    differences: tuple[tuple[str, str, str], ...] = ()
+
+
+@runtime_checkable
+class Lister(Protocol):
+    """Listings for reconciliation; each yields every row, page by page."""
+
+    def documents(self, kind: str) -> AsyncIterator[ListedDocument]: ...
+
+
+@runtime_checkable
+class LineLister(Protocol):
+    def contract_lines(self) -> AsyncIterator[ListedLine]: ...
+
+
+@runtime_checkable
+class LedgerReader(Protocol):
+    async def balances(self) -> tuple[LedgerBalance, ...]: ...
+
+
+@runtime_checkable
+class Catalogue(Protocol):
+    """What the other side knows: accounting periods per subsidiary, credit holds, products, items, accounts, tax codes."""
+
+    async def periods(self, subsidiary: str) -> tuple[AccountingPeriod, ...]: ...
+    async def codes(self, kind: str) -> frozenset[str]: ...
+    async def credit_hold(self, customer: str) -> bool: ...
+
+
+@runtime_checkable
+class Checker(Protocol):
+    """`identity` pins whom we talk to; `check` tells what is wrong with sign-in, scopes, versions, limits."""
+
+    async def identity(self) -> Identity: ...
+    async def check(self) -> tuple[Finding, ...]: ...
+
+
+class Forged(Exception):
+    """The signature is missing, wrong or stale."""
+
+
+class Malformed(Exception):
+    """The body is not what the vendor documents; the message says what is wrong, and quotes no personal data."""
+
+
+class World(msgspec.Struct, frozen=True, kw_only=True):
+    """The ports a connector is given."""
+
+    clock: Clock
+    chance: Chance
+    transport: Transport
+
+
+class ConnectorDescriptor(msgspec.Struct, frozen=True, kw_only=True):
+    """`CONNECTOR` of each folder: what it is, how to open it, and what it relies on.
+
+    `open(name, config, world)` makes the connection object, which implements the Protocols above that it can; it
+    opens no socket. `config` is the msgspec type of its section of the configuration; `example` the commented TOML
+    fragment that `init` writes."""
+
+    vendor: str
+    title: str
+    roles: tuple[str, ...]
+    config: type[Any]
+    open: Callable[[str, Any, World], Any]
+    limits: Callable[[Any], Limits]
+    example: str
+    behaviours: tuple[Behaviour, ...] = ()
+
+
+def conclusive_at(sent_at: datetime, traits: OperationTraits) -> datetime:
+    """From when on an empty look-up proves that nothing was made: send time + longest execution + visibility."""
+    return sent_at + timedelta(seconds=traits.longest_seconds + traits.visibility_seconds)
+
+
+def connection_blocked(connection: str, message: str, remedy: str) -> Misconfigured:
+    """401, wrong organisation, missing scope: nothing of this connection can go on."""
+    return Misconfigured(scope="connection", key=connection, message=message, remedy=remedy)

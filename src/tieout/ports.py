@@ -1,0 +1,103 @@
+"""What the outside world is to us: clock, ids, chance, transport. Outside these ports nothing reads a clock, draws a
+random number or opens a socket (a lint says so), which is what lets a simulation run the whole hub from one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+import msgspec
+
+
+class Clock(Protocol):
+    """Technical time: retries, horizons, token age. Business dates come from documents, never from here. `factor`
+    technical seconds pass in one real second (1 but for demonstrations)."""
+
+    factor: int
+
+    def now(self) -> datetime:
+        """The present moment, aware UTC."""
+
+    def real_now_micros(self) -> int:
+        """The real moment in microseconds since 1970: leases of processes."""
+
+    def monotonic(self) -> float:
+        """Seconds of a clock that never steps back, in real seconds: socket time-outs and leases."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait technical seconds."""
+
+    async def sleep_real(self, seconds: float) -> None:
+        """Wait real seconds (leases, polling)."""
+
+
+class Ids(Protocol):
+    def new(self) -> str:
+        """A fresh UUIDv7 in text form."""
+
+
+class Chance(Protocol):
+    def jitter(self, name: str, ordinal: int) -> float:
+        """A number in [0, 1) for back-off jitter; the simulation derives it from seed, name and ordinal."""
+
+    def token(self, size: int) -> bytes:
+        """Unpredictable bytes: keys, salts, nonces."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One outgoing HTTP request. `timeout_seconds` is the hard deadline in real seconds; `connection` and
+    `operation` label metrics and draw the simulation's choices; `lane` names the document it is for."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    timeout_seconds: float = 30.0
+    connection: str = ""
+    operation: str = ""
+    lane: str = ""
+    max_bytes: int = 20_000_000
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer; header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class TransportError(Exception):
+    """No answer. `sent` is False only when it is certain that not a single byte left: then nothing was done."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+
+
+class Transport(Protocol):
+    async def exchange(self, request: Request) -> Response:
+        """Send and receive. Redirects are not followed. Raises TransportError."""
+
+    async def close(self) -> None:
+        """Release sockets."""
+
+
+class Store(Protocol):
+    """Where the hub keeps what it knows; `tieout.store` has the two implementations."""
+
+    dialect: str
+
+    async def commit(self, unit: Sequence[tuple[Any, Mapping[str, Any]]]) -> list[list[tuple[Any, ...]]]:
+        """Write a unit durably, together with whatever else is waiting. Raises Refused, Violated, StoreUnavailable."""
+
+    async def fetch(self, statement: Any, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Read committed rows by a short query."""
+
+    async def fetch_long(self, statement: Any, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Read by a query that may take long."""
+
+    async def close(self) -> None:
+        """Commit what is pending, then close."""
