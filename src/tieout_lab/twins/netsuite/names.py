@@ -1,0 +1,147 @@
+"""Field names as the vendor's REST API Browser (2026.1) lists them, one block of names per record type or sublist.
+
+They are data, not code: `catalogue` gives those that mean something here their kind.
+"""
+
+_ADDRESS = """billAddr1 billAddr2 billAddr3 billAddress billAddressList billAddressee billAttention billCity
+billCountry billOverride billPhone billState billZip billingAccount billingAddress billingAddress_text"""
+
+_SHIPPING = """shipAddress shipAddressList shipDate shipGroup shipIsResidential shipMethod shipOverride
+shippingAddress shippingAddress_text shippingCost shippingCostOverridden shippingTax1Rate shippingTax2Rate
+shippingTaxAmount shippingTaxCode altHandlingCost altShippingCost handlingCost handlingTax1Rate handlingTax2Rate
+handlingTaxAmount handlingTaxCode isMultiShipTo"""
+
+_SALES = f"""abbrevType account accountingBookDetail amountPaid amountRemaining amountRemainingTotalBox
+appliedRules asOfDate bulkProcSubmission canHaveStackable class contribPct couponCode createdDate createdFrom
+currency customForm defaultILBAShipAddrVal defaultILBAShippingAddressKey defaultILShipMethKey deferredRevenue
+deletionReason deletionReasonMemo department discountAmount discountDate discountItem discountRate discountTotal
+dueDate email endDate entity entityTaxRegNum estGrossProfit estGrossProfitPercent exchangeRate excludeCommission
+excludeFromGLNumbering externalId fax id intercoStatus intercoTransaction isTaxable item job lastModifiedDate
+leadSource links location memo message messageSel muccPromoCodeInstance nexus number originator otherRefNum
+partner partners postingPeriod prevDate prevPartner prevRep primaryBookBaseCurrency promoCode promoCodePluginImpl
+promotions recognizedRevenue recurringBill refName revCommitStatus revCommitStatusDescr revRecOnRevCommitment
+revenueStatus revenueStatusDescr salesEffectiveDate salesGroup salesRep salesTeam source sourceSystem startDate
+status storeOrder subsidiary subsidiaryTaxRegNum subtotal syncPartnerTeams syncSalesTeams tax2Total taxDetails
+taxDetailsOverride taxItem taxPointDate taxPointDateOverride taxRate taxRegOverride taxTotal terms toBeEmailed
+toBeFaxed toBePrinted total totalAfterTaxes totalCostEstimate tranDate tranId tranIsVsoeBundle transactionNumber
+type vatRegNum webSite {_ADDRESS} {_SHIPPING}"""
+
+INVOICE = f"""approvalStatus estimate expCost expCostDiscAmount expCostDiscPrint expCostDiscRate
+expCostDiscTax1Amt expCostDiscTaxable expCostDiscount expCostTaxCode expCostTaxRate1 expCostTaxRate2 fob
+forInvoiceGrouping giftCertApplied giftCertRedemption groupedTo installment itemCost itemCostDiscAmount
+itemCostDiscPrint itemCostDiscRate itemCostDiscTax1Amt itemCostDiscTaxable itemCostDiscount itemCostTaxCode
+itemCostTaxRate1 itemCostTaxRate2 linkedTrackingNumbers nextApprover oppcreatedfrom oppcreatedfromtitle
+opportunity overrideInstallments paymentlink predictedOverdueDays predictedPaymentDate
+predictedPaymentDateAvailability predictedPaymentDateLastUpdated previousOpportunity saasCommitmentEndDate
+saasCommitmentStartDate salesChannel saleschannelorderpriority sendOrderFulfillmentEmail sourceWebSite
+thirdPartyAcct time timeDiscAmount timeDiscPrint timeDiscRate timeDiscTax1Amt timeDiscTaxable timeDiscount
+timeTaxCode timeTaxRate1 timeTaxRate2 trackingNumbers userEstimateSource userEstimatedPaymentDate vsoeAutoCalc
+whichChargesToAdd {_SALES}"""
+
+CREDIT_MEMO = f"applied apply autoApply salesReturn unapplied vsoeAutoCalc {_SALES}"
+
+ITEM_LINE = """account amount amountOrdered baseGrossAmt billVarianceStatus binNumbers catchUpPeriod chargeType
+class costEstimate costEstimateRate costEstimateType currentPercent deferRevRec department description
+doNotCreateRevenueElement estGrossProfit estGrossProfitPercent excludeFromRateRequest expirationDate giftCertFrom
+giftCertMessage giftCertNumber giftCertRecipientEmail giftCertRecipientName grossAmt initOqpBucket inventoryDetail
+isCatchWeightItem isClosed isOpen isTaxable item itemFulfillmentChoice itemIsFulfilled itemSubtype itemType job
+lastPurchasePrice licenseCode line lineUniqueKey linked links location marginal matrixType minQty options
+oqpBucket orderDoc orderLine price primaryToSecondaryUnitConversionRate printItems processedByRevCommit quantity
+quantityAllocated quantityAvailable quantityCommitted quantityDemandAllocated quantityFulfilled quantityOnHand
+quantityOrdered quantityPacked quantityPicked quantityReceived quantityRemaining quantityRemainingDisplay rate
+rateIncludingTax rateSchedule refName revRecEndDate revRecSchedule revRecStartDate revRecTermInMonths
+revrec_recurrencetype secondaryQuantity secondaryUnitConversionRate secondaryUnits secondaryUnitsList
+serialNumbers shipAddress shipCarrier shipGroup shipMethod subscription subscriptionLine subsidiary tax1Amt
+taxAmount taxCode taxDetailsReference taxRate1 taxRate2 uniqueKey units vsoeAllocation vsoeAmount vsoeDeferral
+vsoeDelivered vsoeIsEstimate vsoePermitDiscount vsoePrice vsoeSOPGroup"""
+
+TAX_DETAIL = """calcDetail lineName lineType links netAmount refName taxAmount taxBasis taxCode
+taxDetailsReference taxRate taxType"""
+
+APPLY_LINE = (
+    """amount apply applyDate createdFrom currency doc due job jobName line links refName refNum total type"""
+)
+
+_MONEY_IN_OUT = """account accountingBookDetail apply arAcct balance cardSwipe cardholderAuthentication
+checkNumber class cleared clearedDate consolidateBalance createdDate currency customForm customer
+customerPaymentAuthorization debitKsn debitPinBlock deletionReason deletionReasonMemo department deposit
+dynamicDescriptor exchangeRate excludeFromGLNumbering externalId handlingMode id inputReferenceCode integrationId
+lastModifiedDate links location memo nexus outputAuthCode outputReferenceCode paymentCardCsc paymentDeviceId
+paymentInstrumentLimit paymentMethod paymentOperation paymentOption paymentProcessingProfile postingPeriod
+prevDate primaryBookBaseCurrency refName status subsidiary total tranDate tranId transactionNumber
+transactionToRefund"""
+
+PAYMENT = f"""applied appliedRules autoApply credit originator payment pending refundedAmountTotalBox toBeEmailed
+unapplied undepFunds {_MONEY_IN_OUT}"""
+
+REFUND = (
+    f"""address payeeAddress payeeAddressList payeeAddress_text toBePrinted voidJournal {_MONEY_IN_OUT}"""
+)
+
+JOURNAL = """accountingBook accountingBookDetail appliedRules approvalStatus approved batch class createdDate
+createdFrom currency customForm deletionReason deletionReasonMemo department exchangeRate excludeFromGLNumbering
+externalId id isBookSpecific isReversal lastModifiedDate line links location memo nextApprover nexus
+parentExpenseAlloc postingPeriod primaryBookBaseCurrency refName reversalDate reversalDefer reversalEntry
+subsidiary subsidiaryTaxRegNum taxDetailsOverride taxPointDate taxPointDateOverride taxRegOverride toSubsidiary
+tranDate tranId transactionNumber void"""
+
+JOURNAL_LINE = """account amortizationType baseGrossAmt class cleared clearedDate credit creditTax debit debitTax
+department eliminate endDate entity giftCertCode grossAmt item line lineCreatedDate lineLastModifiedDate
+lineTaxCode lineTaxRate links location memo refName residual revenueRecognitionRule schedule scheduleNum
+scheduleType startDate tax1Acct tax1Amt taxAccount taxBasis taxCode taxRate1 totalAmount"""
+
+CUSTOMER = """accessRole accountNumber acquisitionDate addressBook aging aging1 aging2 aging3 aging4
+alcoholRecipientType altEmail altName altPhone assignedWebSite autoName balance billingRateCard billingSchedule
+billingTransactionForm billingTransactionType buyingReason buyingTimeFrame campaignCategory campaignEvent
+campaigns category clickStream comments companyName consolAging consolAging1 consolAging2 consolAging3
+consolAging4 consolBalance consolDaysOverdue consolDepositBalance consolOverdueBalance consolUnbilledOrders
+contact contactList contactRoles contribPct creditHoldOverride creditLimit currency currencyList customForm
+dateCreated daysOverdue defaultAddress defaultAllocationStrategy defaultBankAccount defaultOrderPriority
+defaultShippingAddress defaultTaxReg depositBalance displaySymbol drAccount email emailPreference
+emailTransactions endDate entityId entityStatus estimatedBudget externalId fax faxTransactions firstName
+firstOrderDate firstSaleDate firstVisit fxAccount giveAccess globalSubscriptionStatus groupInvoices groupPricing
+homePhone id image isAutogeneratedRepresentingEntity isBudgetApproved isInactive isPerson itemPricing keywords
+language lastModifiedDate lastName lastOrderDate lastPageVisited lastSaleDate lastVisit leadSource links
+middleName mobilePhone monthlyClosing negativeNumberFormat numberFormat openingBalance openingBalanceAccount
+openingBalanceDate overdueBalance overrideCurrencyFormat parent partner partners password password2 phone
+phoneticName prefCcProcessor priceLevel printOnCheckAs printTransactions receivablesAccount refName referrer
+reminderDays representingSubsidiary resaleNumber salesGroup salesReadiness salesRep salesTeam salutation
+searchStage sendEmail shipComplete shippingCarrier shippingItem sourceWebSite startDate
+subscriptionMessageHistory subscriptions subsidiary symbolPlacement syncPartnerTeams syncSalesTeams taxExempt
+taxItem taxRegistration taxable terms territory thirdPartyAcct thirdPartyCarrier thirdPartyCountry
+thirdPartyZipCode title topLevelParent unbilledOrders unsubscribe url vatRegNumber visits"""
+
+CURRENCY_LINE = """balance consolBalance consolDepositBalance consolOverdueBalance consolUnbilledOrders currency
+depositBalance displaySymbol links overdueBalance overrideCurrencyFormat refName symbolPlacement unbilledOrders"""
+
+ADDRESS_BOOK_LINE = """addressBookAddress addressBookAddress_text addressId defaultBilling defaultShipping id
+internalId isResidential label links refName"""
+
+TAX_REGISTRATION_LINE = (
+    """address id links nexus nexusCountry nexusState refName taxEngine taxRegistrationNumber"""
+)
+
+SERVICE_ITEM = """VSOEDeferral VSOEDelivered VSOEPermitDiscount VSOEPrice VSOESopGroup accountingBookDetail
+amortizationPeriod amortizationTemplate autoExpandKitForRevenuemgmt availableToPartners baseUnit
+billExchRateVarianceAcct billPriceVarianceAcct billQtyVarianceAcct billingSchedule class consumptionUnit
+contingentRevenueHandling correlatedItems costCategory costEstimate costEstimateUnits costForPricing
+createExpensePlansOn createJob createRevenuePlansOn createdDate customForm deferRevRec deferralAccount
+deferredRevenueAccount department description directRevenuePosting displayName dontShowPrice
+enforceminqtyinternally excludeFromSiteMap expenseAmortizationRule externalId featuredDescription
+hierarchyVersions id includeChildren incomeAccount insertItemAttribute internalId isDonationItem isFulfillable
+isGCoCompliant isInactive isOnline isTaxable issueProduct itemId itemOptions itemRevenueCategory itemTaskTemplates
+itemType lastModifiedDate links location matrixItemNameTemplate matrixItemNameTemplateHelp matrixType
+maxDonationAmount maximumquantity metaTagHtml minimumquantity noPriceMessage offerSupport onSpecial
+outOfStockBehavior outOfStockMessage overallQuantityPricingType pageTitle parent parentOnly presentationItem price
+pricesIncludeTax pricingGroup projectExpenseType projectTemplate quantityPricingSchedule rate rateIncludingTax
+refName relatedItemsDescription residual revRecForecastRule revRecSchedule revReclassFxAccount
+revenueAllocationGroup revenueRecognitionRule saleUnit salesDescription salesTaxCode searchKeywords
+showDefaultDonationAmount siteCategory siteMapPriority softDescriptor storeDescription storeDetailedDescription
+storeDisplayImage storeDisplayName storeDisplayThumbnail storeItemTemplate subsidiary subtype taxSchedule
+tracksaasmetrics tracksaasmetricsenddate tracksaasmetricsstartdate translations unitsType upcCode urlComponent
+useMarginalRates"""
+
+TAX_ITEM = """available city county customForm description displayName ecCode effectiveFrom excludeFromTaxReports
+exempt export externalId id importantNote includeChildren isDefault isInactive itemId itemType lastModifiedDate
+links name nexusCountry parent purchaseAccount rate refName reverseCharge saleAccount service state subsidiary
+taxAccount taxAgency taxType validUntil zip"""

@@ -1,0 +1,94 @@
+"""A Salesforce org over HTTP: sign-in, records, SOQL, Collections, Composite, limits, recycle bin and merge.
+
+What it leaves out, and where it knowingly differs from the vendor, is listed in README.md beside this file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from typing_extensions import override
+
+from tieout_lab.twins.kit import Request, TwinClock
+from tieout_lab.twins.salesforce.actions import Actions
+from tieout_lab.twins.salesforce.composite import Composite
+from tieout_lab.twins.salesforce.oauth import SignIn, private_pem
+from tieout_lab.twins.salesforce.queries import Queries
+from tieout_lab.twins.salesforce.seed import plant
+from tieout_lab.twins.salesforce.sobject_collections import Collections
+from tieout_lab.twins.salesforce.sobjects import Records
+from tieout_lab.twins.salesforce.values import Answer
+from tieout_lab.twins.salesforce.web import NEWEST, RestTwin, versions
+
+__all__ = ["SalesforceTwin", "create"]
+
+USERNAME = "integration@tieout-demo.example"
+
+
+class SalesforceTwin(RestTwin):
+    """One org with one registered app and one integration user."""
+
+    def __init__(
+        self,
+        clock: TwinClock,
+        *,
+        prefix: str = "Tieout_",
+        seed: str = "salesforce-main",
+        session_seconds: float = 7200.0,
+        daily_requests: int = 100_000,
+        sandbox: bool = True,
+    ) -> None:
+        super().__init__(
+            clock, prefix=prefix, seed=seed, session_seconds=session_seconds, daily=daily_requests
+        )
+        key, secret = f"3MVG9.{seed}.consumer", f"{seed}.client-secret"
+        self.sign_in = SignIn(self, consumer_key=key, client_secret=secret, username=USERNAME)
+        self.public("GET", "/services/data", "versions", lambda _: Answer(200, versions()))
+        self.data("GET", "", "resources", self._resources)
+        self.data("GET", "/limits", "limits", self._limits)
+        self.queries = Queries(self)
+        self.records = Records(self, self.queries)
+        self.collections = Collections(self, self.records)
+        self.composite = Composite(self, self.collections)
+        self.control = Actions(self)
+        plant(self.org, username=USERNAME, sandbox=sandbox)
+
+    def _resources(self, request: Request) -> Answer:
+        base = f"/services/data/v{request.params['version']}"
+        names = ("composite", "limits", "query", "queryAll", "sobjects")
+        identity = f"/id/{self.org.org_id}/{self.org.integration_id}"
+        return Answer(200, {**{name: f"{base}/{name}" for name in names}, "identity": identity})
+
+    def _limits(self, request: Request) -> Answer:
+        del request
+        daily, left = self.budget.daily, max(0, self.budget.daily - self.budget.used())
+        events = {"Max": 25_000, "Remaining": 25_000}
+        return Answer(200, {
+            "ConcurrentAsyncGetReportInstances": {"Max": 200, "Remaining": 200},
+            "DailyApiRequests": {"Max": daily, "Remaining": left},
+            "DailyBulkApiBatches": {"Max": 15_000, "Remaining": 15_000},
+            "DailyBulkV2QueryJobs": {"Max": 10_000, "Remaining": 10_000},
+            "DailyDeliveredPlatformEvents": events,
+            "DataStorageMB": {"Max": 1024, "Remaining": 1000},
+            "FileStorageMB": {"Max": 1024, "Remaining": 1000},
+            "PermissionSets": {"Max": 1500, "Remaining": 1499, "CreateCustom": {"Max": 1000, "Remaining": 999}},
+        })  # fmt: skip
+
+    @override
+    def describe(self, url: str) -> dict[str, Any]:
+        """What a client needs: both sign-ins, the org, the version to pin."""
+        return {
+            "url": url,
+            "login_url": url,
+            "org_id": self.org.org_id,
+            "consumer_key": self.sign_in.consumer_key,
+            "client_secret": self.sign_in.client_secret,
+            "username": self.sign_in.username,
+            "private_key": private_pem(self.sign_in.key),
+            "api_version": f"{NEWEST}.0",
+        }
+
+
+def create(clock: TwinClock) -> SalesforceTwin:
+    """A fresh org, a sandbox, with the demo company's products and prices."""
+    return SalesforceTwin(clock)

@@ -1,0 +1,336 @@
+"""SOQL read into a tree. Names are not resolved here; `soql_bind.py` does that.
+
+The subset is what integrations send: field lists with parent paths and child sub-selects, COUNT(), FIELDS(), WHERE with
+semi-joins and date literals, ORDER BY, LIMIT, OFFSET. Aggregates, GROUP BY, TYPEOF and the rest are refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from tieout_lab.twins.salesforce import errors, values
+from tieout_lab.twins.salesforce.soql_text import Token, excerpt, tokens, unquoted
+
+_LEFT_OUT = ("GROUP", "HAVING", "TYPEOF", "WITH", "USING", "FOR", "UPDATE", "SCOPE")
+_RESERVED = ("FROM", "WHERE", "ORDER", "LIMIT", "OFFSET", "AND", "OR", "IN", "LIKE", "SELECT", "GROUP", "ALL")
+_OPERATORS = {"<>": "!="}
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A field as written: `Account.Name` is ("Account", "Name")."""
+
+    parts: tuple[str, ...]
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSet:
+    """FIELDS(ALL), FIELDS(STANDARD) or FIELDS(CUSTOM)."""
+
+    kind: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A value: kind is string, number, boolean, null, date, datetime or period (a date literal, with its n)."""
+
+    kind: str
+    value: Any
+    at: int
+    pattern: str = ""
+    n: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    path: Path
+    operator: str
+    operands: tuple[Literal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SemiJoin:
+    path: Path
+    negated: bool
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """AND or OR over parts; NOT over one."""
+
+    word: str
+    parts: tuple[Condition, ...]
+
+
+Condition = Compare | SemiJoin | Join
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    path: Path
+    descending: bool
+    nulls_last: bool
+
+
+@dataclass(slots=True)
+class Query:
+    """A SELECT. `source` is the object's name, or in a sub-select the child relationship's."""
+
+    source: str
+    source_at: int
+    select: list[Path | FieldSet | Query] = field(default_factory=list)
+    count: bool = False
+    alias: str | None = None
+    where: Condition | None = None
+    order: list[Order] = field(default_factory=list)
+    limit: int | None = None
+    offset: int = 0
+
+
+def parse(text: str) -> Query:
+    """The tree of a query; MALFORMED_QUERY where it is none."""
+    if len(text) > 100_000:
+        raise errors.malformed_query("SOQL statements cannot be longer than 100000 characters.")
+    reader = _Reader(text)
+    query = reader.query()
+    reader.expect_end()
+    return query
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.words = tokens(text)
+        self.index = 0
+
+    # -- words --------------------------------------------------------------------------------------------------
+    @property
+    def word(self) -> Token:
+        return self.words[self.index]
+
+    def take(self) -> Token:
+        token = self.word
+        self.index += 1
+        return token
+
+    def fail(self, token: Token | None = None) -> errors.SalesforceError:
+        token = token or self.word
+        return errors.malformed_query(f"{excerpt(self.text, token.at)}unexpected token: '{token.text}'")
+
+    def accept(self, *words: str) -> bool:
+        if self.word.is_word(*words):
+            self.index += 1
+            return True
+        return False
+
+    def accept_mark(self, mark: str) -> bool:
+        if self.word.kind == "mark" and self.word.text == mark:
+            self.index += 1
+            return True
+        return False
+
+    def expect(self, word: str) -> None:
+        if not self.accept(word):
+            raise self.fail()
+
+    def expect_mark(self, mark: str) -> None:
+        if not self.accept_mark(mark):
+            raise self.fail()
+
+    def expect_end(self) -> None:
+        if self.word.is_word(*_LEFT_OUT):
+            raise self.unsupported(self.word)
+        if self.word.kind != "end":
+            raise self.fail()
+
+    def unsupported(self, token: Token) -> errors.SalesforceError:
+        text = f"{excerpt(self.text, token.at)}{token.text.upper()} is not supported by this twin"
+        return errors.malformed_query(text)
+
+    def name(self) -> Token:
+        if self.word.kind != "name" or self.word.is_word(*_RESERVED):
+            raise self.fail()
+        return self.take()
+
+    # -- query --------------------------------------------------------------------------------------------------
+    def query(self) -> Query:
+        self.expect("SELECT")
+        query = Query("", 0)
+        if self.word.is_word("COUNT") and self.words[self.index + 1].text == "(":
+            self.count(query)
+        else:
+            query.select.append(self.item())
+            while self.accept_mark(","):
+                query.select.append(self.item())
+        self.expect("FROM")
+        source = self.name()
+        query.source, query.source_at = source.text, source.at
+        if self.word.is_word("AS"):
+            self.take()
+        if self.word.kind == "name" and not self.word.is_word(*_RESERVED, *_LEFT_OUT):
+            query.alias = self.take().text
+        if self.accept("WHERE"):
+            query.where = self.condition()
+        self.tail(query)
+        return query
+
+    def count(self, query: Query) -> None:
+        token = self.take()
+        self.expect_mark("(")
+        if not self.accept_mark(")"):
+            raise self.unsupported(token)
+        query.count = True
+
+    def tail(self, query: Query) -> None:
+        if self.word.is_word(*_LEFT_OUT):
+            raise self.unsupported(self.word)
+        if self.accept("ORDER"):
+            self.expect("BY")
+            query.order.append(self.order())
+            while self.accept_mark(","):
+                query.order.append(self.order())
+        if self.accept("LIMIT"):
+            query.limit = self.whole()
+        if self.accept("OFFSET"):
+            at = self.word.at
+            query.offset = self.whole()
+            if query.offset > 2000:
+                text = f"{excerpt(self.text, at)}Maximum SOQL offset allowed is 2000"
+                raise errors.SalesforceError(400, "NUMBER_OUTSIDE_VALID_RANGE", text)
+
+    def whole(self) -> int:
+        if self.word.kind != "number" or not self.word.text.isdigit():
+            raise self.fail()
+        return int(self.take().text)
+
+    def item(self) -> Path | FieldSet | Query:
+        if self.accept_mark("("):
+            inner = self.query()
+            self.expect_mark(")")
+            return inner
+        if self.word.is_word("TYPEOF"):
+            raise self.unsupported(self.word)
+        first = self.name()
+        if self.word.text == "(":
+            return self.function(first)
+        return self.path(first)
+
+    def function(self, name: Token) -> FieldSet:
+        if not name.is_word("FIELDS"):
+            raise self.unsupported(name)
+        self.expect_mark("(")
+        kind = self.take().text.upper()
+        if kind not in ("ALL", "STANDARD", "CUSTOM"):
+            raise self.fail(self.words[self.index - 1])
+        self.expect_mark(")")
+        return FieldSet(kind, name.at)
+
+    def path(self, first: Token | None = None) -> Path:
+        first = first or self.name()
+        parts = [first.text]
+        while self.accept_mark("."):
+            if self.word.kind != "name":
+                raise self.fail()
+            parts.append(self.take().text)
+        return Path(tuple(parts), first.at)
+
+    def order(self) -> Order:
+        path = self.path()
+        if self.word.text == "(":
+            raise self.fail()
+        descending = self.accept("DESC")
+        if not descending:
+            self.accept("ASC")
+        last = False
+        if self.accept("NULLS"):
+            if not self.word.is_word("FIRST", "LAST"):
+                raise self.fail()
+            last = self.take().text.upper() == "LAST"
+        return Order(path, descending, last)
+
+    # -- conditions ---------------------------------------------------------------------------------------------
+    def condition(self) -> Condition:
+        """AND and OR may not stand side by side without parentheses: the vendor refuses the second word."""
+        parts = [self.negation()]
+        if not self.word.is_word("AND", "OR"):
+            return parts[0]
+        word = self.word.text.upper()
+        while self.accept(word):
+            parts.append(self.negation())
+        if self.word.is_word("AND", "OR"):
+            raise self.fail()
+        return Join(word, tuple(parts))
+
+    def negation(self) -> Condition:
+        if self.accept("NOT"):
+            return Join("NOT", (self.negation(),))
+        if self.accept_mark("("):
+            inner = self.condition()
+            self.expect_mark(")")
+            return inner
+        return self.comparison()
+
+    def comparison(self) -> Condition:
+        path = self.path()
+        if self.word.text == "(":
+            raise self.unsupported(self.words[self.index - 1])
+        negated = self.accept("NOT")
+        if self.accept("IN"):
+            return self.membership(path, negated=negated)
+        if negated:
+            raise self.fail()
+        if self.word.is_word("INCLUDES", "EXCLUDES"):
+            raise self.unsupported(self.word)
+        if self.accept("LIKE"):
+            return Compare(path, "LIKE", (self.literal(),))
+        if self.word.kind != "operator":
+            raise self.fail()
+        text = self.take().text
+        return Compare(path, _OPERATORS.get(text, text), (self.literal(),))
+
+    def membership(self, path: Path, *, negated: bool) -> Condition:
+        self.expect_mark("(")
+        if self.word.is_word("SELECT"):
+            inner = self.query()
+            self.expect_mark(")")
+            return SemiJoin(path, negated, inner)
+        found = [self.literal()]
+        while self.accept_mark(","):
+            found.append(self.literal())
+        self.expect_mark(")")
+        return Compare(path, "NOT IN" if negated else "IN", tuple(found))
+
+    def literal(self) -> Literal:
+        token = self.take()
+        if token.kind == "string":
+            return Literal(
+                "string", unquoted(token.text), token.at, pattern=unquoted(token.text, pattern=True)
+            )
+        if token.kind == "number":
+            return Literal("number", Decimal(token.text), token.at)
+        if token.kind in ("date", "datetime"):
+            parsed = (
+                values.parse_date(token.text) if token.kind == "date" else values.parse_moment(token.text)
+            )
+            if parsed is None:
+                raise self.fail(token)
+            return Literal(token.kind, parsed, token.at)
+        if token.is_word("NULL"):
+            return Literal("null", None, token.at)
+        if token.is_word("TRUE", "FALSE"):
+            return Literal("boolean", token.text.upper() == "TRUE", token.at)
+        if token.kind == "mark" and token.text == ":":
+            raise errors.malformed_query(
+                f"{excerpt(self.text, token.at)}Bind variables only allowed in Apex code"
+            )
+        if token.kind == "name" and not token.is_word(*_RESERVED):
+            n = 0
+            if self.accept_mark(":"):
+                n = self.whole()
+            return Literal("period", token.text.upper(), token.at, n=n)
+        raise self.fail(token)

@@ -1,0 +1,107 @@
+"""The billing run: does, in the order of time, all that the business clock has made due.
+
+Each step has its own business moment, so that a clock that jumps a year leaves a year of documents with their own
+dates behind.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from tieout_lab.twins.stripe import calendar, invoices, periods, schedules, subscriptions
+from tieout_lab.twins.stripe.accounts import Account, Obj
+from tieout_lab.twins.stripe.errors import Refusal
+from tieout_lab.twins.stripe.payments import collect
+
+
+def run(account: Account) -> int:
+    """Catch up with the business clock; answers how many steps that took."""
+    if account.moment is not None:
+        return 0
+    now, steps = account.now(), 0
+    while account.due and account.due[0][0] <= now:
+        moment, _, what, identifier = heapq.heappop(account.due)
+        account.moment = moment
+        try:
+            STEPS[what](account, identifier)
+        finally:
+            account.moment = None
+        steps += 1
+    return steps
+
+
+def _finalize(account: Account, identifier: str) -> None:
+    invoice = account.find("invoices", identifier)
+    if invoice is None or invoice["status"] != "draft" or not invoice["auto_advance"]:
+        return
+    try:
+        invoices.finalize(account, invoice)
+    except Refusal as refusal:
+        invoice["last_finalization_error"] = {
+            "code": refusal.code,
+            "message": refusal.message,
+            "type": refusal.kind,
+        }
+        invoice["automatic_tax"]["status"] = "requires_location_inputs"
+        account.emit("invoice.finalization_failed", invoice)
+        return
+    collect(account, invoice)
+
+
+def _overdue(account: Account, identifier: str) -> None:
+    invoice = account.find("invoices", identifier)
+    if invoice is None or invoice["status"] != "open" or invoice["amount_remaining"] <= 0:
+        return
+    subscription = account.find("subscriptions", invoice["_subscription"] or "")
+    if subscription and subscription["status"] == "active":
+        with account.changing(subscription, "customer.subscription.updated"):
+            subscription["status"] = "past_due"
+
+
+def _subscription(account: Account, identifier: str) -> None:
+    subscription = account.find("subscriptions", identifier)
+    if subscription is None or subscription["status"] == "canceled":
+        return
+    now = account.now()
+    over = [when for when in (subscription["cancel_at"], subscription["_ends_at"]) if when is not None]
+    if subscription["cancel_at_period_end"]:
+        over.append(max(item["current_period_end"] for item in subscription["items"]["data"]))
+    if over and min(over) <= now:
+        subscriptions.end(account, subscription, "cancellation_requested")
+        schedules.subscription_ended(account, subscription)
+        return
+    due = [item for item in subscription["items"]["data"] if item["current_period_end"] <= now]
+    if not due:
+        subscriptions.watch(account, subscription)
+        return
+    _renew(account, subscription, due)
+    subscriptions.watch(account, subscription)
+
+
+def _renew(account: Account, subscription: Obj, due: list[Obj]) -> None:
+    """The next period of the items that are due, and its invoice."""
+    anchor = subscription["billing_cycle_anchor"]
+    before = min(item["current_period_start"] for item in due)
+    own: list[Obj] = []
+    with account.changing(subscription, "customer.subscription.updated"):
+        for item in due:
+            start = item["current_period_end"]
+            _, natural = calendar.period_of(
+                anchor, item["price"]["recurring"], start, subscription["_on_day"]
+            )
+            item["current_period_start"] = start
+            item["current_period_end"] = item["billed_until"] = periods.end_of(subscription, natural)
+            span = (start, item["current_period_end"])
+            own = periods.past_lines(account, subscription, item, *span, anchor) + own
+        invoice = subscriptions.invoice_for(account, subscription, "subscription_cycle", before, own)
+    if invoice is not None:
+        subscriptions.finalize_later(account, invoice)
+
+
+STEPS: dict[str, Callable[[Account, str], None]] = {
+    "finalize": _finalize,
+    "overdue": _overdue,
+    "schedule": schedules.due,
+    "subscription": _subscription,
+}

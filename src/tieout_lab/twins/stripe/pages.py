@@ -1,0 +1,301 @@
+"""What answers carry beside the object itself: pages of lists, expanded references, search results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tieout_lab.twins.stripe.accounts import Account, Obj, listed, shown
+from tieout_lab.twins.stripe.errors import Refusal, invalid, missing
+
+if TYPE_CHECKING:
+    from tieout_lab.twins.stripe.desk import Call
+
+MAX_LIMIT = 100
+MAX_DEPTH = 4
+
+# Fields that hold an identifier and may be asked for whole.
+REFERENCES = {
+    "balance_transaction": "balance_transactions",
+    "charge": "charges",
+    "credit_note": "credit_notes",
+    "customer": "customers",
+    "customer_balance_transaction": "customer_balance_transactions",
+    "default_price": "prices",
+    "invoice": "invoices",
+    "latest_charge": "charges",
+    "latest_invoice": "invoices",
+    "payment_intent": "payment_intents",
+    "payment_record": "payment_records",
+    "price": "prices",
+    "product": "products",
+    "refund": "refunds",
+    "schedule": "subscription_schedules",
+    "subscription": "subscriptions",
+}
+NEVER_SET = frozenset({
+    "application", "on_behalf_of", "test_clock", "default_source", "default_payment_method", "payment_method",
+    "pending_setup_intent", "latest_revision", "from_invoice", "transfer_data", "discount", "discounts", "review",
+    "source_transfer", "application_fee", "transfer", "account_tax_ids", "tax_code", "source",
+})  # fmt: skip
+
+
+# -- lists --------------------------------------------------------------------------------------------------------
+def page(items: Sequence[Obj], given: Obj, url: str, kind: str) -> Obj:
+    """A page of a list; `items` are newest first. Takes limit, starting_after, ending_before."""
+    limit = given.get("limit", 10)
+    if not 1 <= limit <= MAX_LIMIT:
+        raise invalid(
+            f"limit must be between 1 and {MAX_LIMIT}: {limit}", "limit", "parameter_invalid_integer"
+        )
+    after, before = given.get("starting_after"), given.get("ending_before")
+    if after and before:
+        raise invalid("starting_after and ending_before exclude one another.", code="parameters_exclusive")
+    if after:
+        place = _place(items, after, kind, "starting_after")
+        rest = items[place + 1 :]
+        return {"object": "list", "data": list(rest[:limit]), "has_more": len(rest) > limit, "url": url}
+    if before:
+        newer = items[: _place(items, before, kind, "ending_before")]
+        return {"object": "list", "data": list(newer[-limit:]), "has_more": len(newer) > limit, "url": url}
+    return {"object": "list", "data": list(items[:limit]), "has_more": len(items) > limit, "url": url}
+
+
+def _place(items: Sequence[Obj], identifier: str, kind: str, param: str) -> int:
+    for place, item in enumerate(items):
+        if item["id"] == identifier:
+            return place
+    raise missing(kind, identifier, param)
+
+
+def in_range(value: int | None, wanted: Any) -> bool:
+    """Whether a time fits a filter: an exact second or {gt, gte, lt, lte}."""
+    if wanted is None:
+        return True
+    if value is None:
+        return False
+    if isinstance(wanted, int):
+        return value == wanted
+    tests: dict[str, Callable[[int, int], bool]] = {
+        "gt": lambda a, b: a > b,
+        "gte": lambda a, b: a >= b,
+        "lt": lambda a, b: a < b,
+        "lte": lambda a, b: a <= b,
+    }
+    return all(tests[name](value, limit) for name, limit in wanted.items())
+
+
+def chosen(items: Iterable[Obj], given: Obj, *equal: str, times: tuple[str, ...] = ("created",)) -> list[Obj]:
+    """Newest first, filtered by equal fields and by times."""
+    found = [
+        item
+        for item in items
+        if all(item.get(name) == given[name] for name in equal if name in given)
+        and all(in_range(item.get(name), given.get(name)) for name in times)
+    ]
+    found.reverse()
+    return found
+
+
+# -- expanding ----------------------------------------------------------------------------------------------------
+def present(account: Account, result: Obj, expand: list[str]) -> Obj:
+    """The answer's body: the object, or the page of objects, with the references that were asked for."""
+    if result.get("object") in {"list", "search_result"}:
+        answer = {**result, "data": [shown(item) for item in result["data"]]}
+    else:
+        answer = shown(result)
+    for path in expand:
+        parts = path.split(".")
+        if len(parts) - (parts[0] == "data") > MAX_DEPTH:
+            raise invalid(f"You cannot expand more than {MAX_DEPTH} levels of a property: {path}", "expand")
+        _expand(account, answer, parts, path)
+    return answer
+
+
+def _expand(account: Account, here: Any, parts: list[str], path: str) -> None:
+    if isinstance(here, list):
+        for inner in here:
+            _expand(account, inner, parts, path)
+        return
+    name, rest = parts[0], parts[1:]
+    if not isinstance(here, dict):
+        raise _not_expandable(path)
+    include = INCLUDABLE.get((str(here.get("object")), name))
+    if include is not None and not isinstance(here.get(name), dict):
+        here[name] = include(account, here)
+    value = here.get(name)
+    if isinstance(value, str) and name in REFERENCES:
+        found = account.find(REFERENCES[name], value)
+        if found is not None:
+            here[name] = value = shown(found)
+    elif (name not in here and name not in NEVER_SET and name not in REFERENCES) or (
+        value is not None and not isinstance(value, dict | list) and include is None and name not in NEVER_SET
+    ):
+        raise _not_expandable(path)
+    if rest and value is not None:
+        _expand(account, value, rest, path)
+
+
+def _not_expandable(path: str) -> Refusal:
+    return invalid(f"This property cannot be expanded ({path}).", "expand")
+
+
+def _payments(account: Account, invoice: Obj) -> Obj:
+    data = [shown(p) for p in account.all("invoice_payments") if p["invoice"] == invoice["id"]]
+    return listed(data, f"/v1/invoice_payments?invoice={invoice['id']}")
+
+
+def _off_stripe(account: Account, invoice: Obj) -> int:
+    return sum(
+        p["amount_paid"] or 0
+        for p in account.all("invoice_payments")
+        if p["invoice"] == invoice["id"]
+        and p["payment"]["type"] == "payment_record"
+        and p["status"] == "paid"
+    )
+
+
+def _secret(account: Account, invoice: Obj) -> Obj | None:
+    for payment in account.all("invoice_payments"):
+        if payment["invoice"] == invoice["id"] and payment["is_default"]:
+            intent = account.find("payment_intents", payment["payment"].get("payment_intent", ""))
+            return intent and {"client_secret": intent["client_secret"], "type": "payment_intent"}
+    return None
+
+
+def _subscriptions(account: Account, customer: Obj) -> Obj:
+    live = [
+        shown(s)
+        for s in account.all("subscriptions")
+        if s["customer"] == customer["id"] and s["status"] != "canceled"
+    ]
+    return listed(live[::-1][:10], f"/v1/customers/{customer['id']}/subscriptions") | {
+        "has_more": len(live) > 10
+    }
+
+
+def _tax_ids(account: Account, customer: Obj) -> Obj:
+    data = [shown(t) for t in account.all("tax_ids") if t["customer"] == customer["id"]]
+    return listed(data[::-1], f"/v1/customers/{customer['id']}/tax_ids")
+
+
+def _refunds(account: Account, charge: Obj) -> Obj:
+    data = [shown(r) for r in account.all("refunds") if r["charge"] == charge["id"]]
+    return listed(data[::-1], f"/v1/charges/{charge['id']}/refunds")
+
+
+def _nothing(_account: Account, _obj: Obj) -> None:
+    return None
+
+
+def _credits(account: Account, customer: Obj) -> Obj:
+    balances = (account.find("customers", customer["id"]) or {}).get("_balances", {})
+    return dict(balances)
+
+
+INCLUDABLE: dict[tuple[str, str], Callable[[Account, Obj], Any]] = {
+    ("invoice", "payments"): _payments,
+    ("invoice", "amount_paid_off_stripe"): _off_stripe,
+    ("invoice", "confirmation_secret"): _secret,
+    ("customer", "subscriptions"): _subscriptions,
+    ("customer", "sources"): lambda _, c: listed([], f"/v1/customers/{c['id']}/sources"),
+    ("customer", "tax_ids"): _tax_ids,
+    ("customer", "cash_balance"): _nothing,
+    ("customer", "tax"): lambda _, c: _tax_location(c),
+    ("customer", "invoice_credit_balance"): _credits,
+    ("charge", "refunds"): _refunds,
+    ("charge", "failure_balance_transaction"): _nothing,
+}
+
+
+def _tax_location(customer: Obj) -> Obj:
+    shipping, address = (customer.get("shipping") or {}).get("address"), customer.get("address")
+    place = shipping or address or {}
+    source = "shipping_destination" if shipping else "billing_address"
+    if not place.get("country"):
+        return {"automatic_tax": "unrecognized_location", "ip_address": None, "provider": "stripe"}
+    location = {"country": place["country"], "source": source, "state": place.get("state")}
+    return {"automatic_tax": "supported", "ip_address": None, "location": location, "provider": "stripe"}
+
+
+# -- search -------------------------------------------------------------------------------------------------------
+_CLAUSE = re.compile(
+    r"""\s*(?P<not>-)?(?P<field>[a-z_]+)(\[(?P<q>['"])(?P<key>.*?)(?P=q)\])?\s*(?P<op>:|~|>=|<=|>|<)\s*
+        (?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|-?\d+|null)\s*(?P<join>AND|OR|and|or)?""",
+    re.VERBOSE,
+)
+
+
+def search(call: Call, kind: str) -> Obj:
+    """A search result. What changed less than the visibility delay ago is found as it was, or not at all."""
+    account, given = call.account, call.given
+    clauses, together = _clauses(given["query"])
+    limit = given.get("limit", 10)
+    if not 1 <= limit <= MAX_LIMIT:
+        raise invalid(
+            f"limit must be between 1 and {MAX_LIMIT}: {limit}", "limit", "parameter_invalid_integer"
+        )
+    horizon = account.technical() - account.visibility_delay()
+    found = []
+    for item in reversed(account.all(kind)):
+        seen: Obj = item
+        if item["_since"] > horizon:
+            if item["_before"] is None:
+                continue
+            seen = {**item, **item["_before"]}
+        results = [_fits(seen, clause) for clause in clauses]
+        if all(results) if together else any(results):
+            found.append(item)
+    start = (
+        int(given["page"].removeprefix("p")) if str(given.get("page", "")).removeprefix("p").isdigit() else 0
+    )
+    more = len(found) > start + limit
+    return {
+        "object": "search_result",
+        "data": found[start : start + limit],
+        "has_more": more,
+        "next_page": f"p{start + limit}" if more else None,
+        "url": call.url,
+    }
+
+
+def _clauses(query: str) -> tuple[list[dict[str, str | None]], bool]:
+    clauses, joins, place = [], set(), 0
+    while place < len(query):
+        match = _CLAUSE.match(query, place)
+        if match is None or match.end() == place:
+            raise invalid(f"We were unable to parse your search query: {query}", "query")
+        clauses.append(match.groupdict())
+        if match["join"]:
+            joins.add(match["join"].upper())
+        elif match.end() < len(query):
+            joins.add("AND")
+        place = match.end()
+    if not clauses or len(joins) > 1:
+        raise invalid(f"We were unable to parse your search query: {query}", "query")
+    return clauses, joins != {"OR"}
+
+
+def _fits(item: Obj, clause: dict[str, str | None]) -> bool:
+    field, key, operator = str(clause["field"]), clause["key"], clause["op"]
+    actual: Any = (item.get("metadata") or {}).get(key) if key is not None else item.get(field)
+    wanted = str(clause["value"])
+    if wanted == "null":
+        fits = actual is None
+    else:
+        text = re.sub(r"\\(.)", r"\1", wanted[1:-1]) if wanted[0] in "'\"" else wanted
+        fits = _compare(actual, str(operator), text)
+    return not fits if clause["not"] else fits
+
+
+def _compare(actual: Any, operator: str, wanted: str) -> bool:
+    if actual is None:
+        return False
+    if operator == "~":
+        return wanted.lower() in str(actual).lower()
+    if operator == ":":
+        return ("true" if actual is True else "false" if actual is False else str(actual)) == wanted
+    if not isinstance(actual, int) or not wanted.lstrip("-").isdigit():
+        return False
+    return in_range(actual, {{">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[operator]: int(wanted)})

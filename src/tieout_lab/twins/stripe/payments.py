@@ -1,0 +1,148 @@
+"""Payments of invoices: by card, by payment record, attached or out of band."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tieout_lab.twins.stripe import intents, invoices, records
+from tieout_lab.twins.stripe.accounts import Account, Obj
+from tieout_lab.twins.stripe.errors import Refusal, conflict, invalid
+from tieout_lab.twins.stripe.pages import in_range, page
+
+if TYPE_CHECKING:
+    from tieout_lab.twins.stripe.desk import Call, Desk
+
+PAYABLE = ("open", "uncollectible")
+
+
+def method_of(account: Account, invoice: Obj) -> str | None:
+    """The payment method an automatic collection would use."""
+    subscription = account.find("subscriptions", invoice["_subscription"] or "") or {}
+    customer = account.objects["customers"][invoice["customer"]]
+    own: str | None = subscription.get("default_payment_method")
+    return own or customer["invoice_settings"]["default_payment_method"] or customer["default_source"]
+
+
+def pay_by_card(account: Account, invoice: Obj, method: str, amount: int | None = None) -> Obj:
+    """The customer pays an invoice, or part of it, by card. Answers the invoice payment."""
+    if invoice["status"] not in PAYABLE:
+        raise conflict(f"Invoice is {invoice['status']}", "status_transition_invalid")
+    left = invoice["amount_remaining"]
+    wanted = left if amount is None else amount
+    if not 0 < wanted <= left:
+        raise invalid(f"amount: between 1 and {left}", "amount")
+    invoice["attempt_count"] += 1
+    waiting = invoices.open_default(account, invoice)
+    if wanted == left and waiting is not None:
+        payment = waiting
+        intent = account.objects["payment_intents"][waiting["payment"]["payment_intent"]]
+    else:
+        intent = intents.new_intent(
+            account, wanted, invoice["currency"], invoice["customer"], f"Invoice {invoice['number']}"
+        )
+        reference = {"type": "payment_intent", "payment_intent": intent["id"]}
+        payment = invoices.new_payment(account, invoice, reference, wanted)
+    try:
+        intents.succeed(account, intent, method)
+    except Refusal:
+        invoice["attempted"] = True
+        account.emit("invoice.payment_failed", invoice)
+        raise
+    invoices.credit_payment(account, invoice, payment, wanted)
+    return payment
+
+
+def collect(account: Account, invoice: Obj) -> None:
+    """Automatic collection of a finalised invoice; a decline leaves it open and its subscription past due."""
+    if invoice["collection_method"] != "charge_automatically" or invoice["status"] != "open":
+        return
+    method = method_of(account, invoice)
+    try:
+        if method is None:
+            invoice["attempted"] = True
+            invoice["attempt_count"] += 1
+            account.emit("invoice.payment_failed", invoice)
+            raise Refusal(402, "no payment method")
+        pay_by_card(account, invoice, method)
+    except Refusal:
+        subscription = account.find("subscriptions", invoice["_subscription"] or "")
+        if subscription and subscription["status"] == "active":
+            with account.changing(subscription, "customer.subscription.updated"):
+                subscription["status"] = "past_due"
+
+
+# -- endpoints -----------------------------------------------------------------------------------------------------
+def _attach(call: Call) -> Obj:
+    account, given = call.account, call.given
+    invoice = account.get("invoices", call.path["invoice"], "invoice", status=404)
+    if ("payment_intent" in given) == ("payment_record" in given):
+        raise invalid(
+            "Exactly one of payment_intent and payment_record.", "payment_intent", "parameters_exclusive"
+        )
+    if invoice["status"] not in PAYABLE:
+        raise conflict(f"Payments can only be attached to open invoices; this one is {invoice['status']}.")
+    if "payment_record" in given:
+        records.attach_record(
+            account, invoice, account.get("payment_records", given["payment_record"], "payment_record")
+        )
+        return invoice
+    intent = account.get("payment_intents", given["payment_intent"], "payment_intent")
+    if intent["currency"] != invoice["currency"] or intent["customer"] not in (None, invoice["customer"]):
+        raise conflict("The PaymentIntent is of another currency or customer.", param="payment_intent")
+    if any(p["payment"].get("payment_intent") == intent["id"] for p in account.all("invoice_payments")):
+        raise conflict("The PaymentIntent is already attached to an invoice.", param="payment_intent")
+    reference = {"type": "payment_intent", "payment_intent": intent["id"]}
+    payment = invoices.new_payment(account, invoice, reference, intent["amount"])
+    if intent["status"] == "succeeded":
+        invoices.credit_payment(account, invoice, payment, intent["amount_received"])
+    return invoice
+
+
+def _pay(call: Call) -> Obj:
+    account, given = call.account, call.given
+    invoice = account.get("invoices", call.path["invoice"], "invoice", status=404)
+    if invoice["status"] == "draft":
+        invoices.finalize(account, invoice)
+    if invoice["status"] == "paid":
+        raise conflict("Invoice is already paid", "status_transition_invalid")
+    if invoice["status"] not in PAYABLE:
+        raise conflict(f"Invoice is {invoice['status']}", "status_transition_invalid")
+    if given.get("paid_out_of_band"):
+        records.pay_out_of_band(account, invoice)
+        return invoice
+    method = given.get("payment_method") or given.get("source") or method_of(account, invoice)
+    if method is None:
+        raise conflict(
+            "There is no default payment method on this invoice's customer.", "missing", "payment_method"
+        )
+    pay_by_card(account, invoice, method)
+    return invoice
+
+
+def _list_payments(call: Call) -> Obj:
+    given, wanted = call.given, call.given.get("payment")
+    found = []
+    for payment in reversed(call.account.all("invoice_payments")):
+        if "invoice" in given and payment["invoice"] != given["invoice"]:
+            continue
+        if "status" in given and payment["status"] != given["status"]:
+            continue
+        if wanted:
+            kind = wanted["type"]
+            if payment["payment"]["type"] != kind or payment["payment"].get(kind) != wanted.get(kind):
+                continue
+        if in_range(payment["created"], given.get("created")):
+            found.append(payment)
+    return page(found, given, call.url, "invoice_payments")
+
+
+def _payment(call: Call) -> Obj:
+    return call.account.get("invoice_payments", call.path["invoice_payment"], "invoice_payment", status=404)
+
+
+def routes(desk: Desk) -> None:
+    """Declare the endpoints of payments."""
+    desk.v1("POST", "/v1/invoices/{invoice}/attach_payment", "invoices.attach_payment", _attach)
+    desk.v1("POST", "/v1/invoices/{invoice}/pay", "invoices.pay", _pay)
+    desk.v1("GET", "/v1/invoice_payments", "invoice_payments.list", _list_payments)
+    desk.v1("GET", "/v1/invoice_payments/{invoice_payment}", "invoice_payments.retrieve", _payment)

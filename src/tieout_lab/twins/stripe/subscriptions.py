@@ -1,0 +1,318 @@
+"""Subscriptions: made, changed, ended; and the first invoice, which is made with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tieout_lab.twins.stripe import calendar, catalogue, invoices, periods, tax
+from tieout_lab.twins.stripe.accounts import Account, Obj, listed
+from tieout_lab.twins.stripe.errors import Refusal, conflict, invalid, left_out, required
+from tieout_lab.twins.stripe.form import merged
+from tieout_lab.twins.stripe.payments import collect, method_of, pay_by_card
+
+MAX_ITEMS = 20
+MAX_SUBSCRIPTIONS = 500
+LEFT_OUT = (
+    "application_fee_percent", "billing_schedules", "billing_thresholds", "coupon", "discounts", "on_behalf_of",
+    "pending_invoice_item_interval", "transfer_data", "trial_end", "trial_from_plan", "trial_period_days",
+    "trial_settings",
+)  # fmt: skip
+LIVE = ("active", "past_due", "trialing", "incomplete", "unpaid", "paused")
+
+
+# -- items --------------------------------------------------------------------------------------------------------
+def checked_items(account: Account, given: list[Obj], where: str = "items") -> list[tuple[Obj, Obj]]:
+    """(price, parameters) of each item; refuses what does not fit together. Creates inline prices."""
+    if len(given) > MAX_ITEMS:
+        raise invalid(f"A subscription can have up to {MAX_ITEMS} items.", where)
+    for place, item in enumerate(given):
+        for name in ("billing_thresholds", "current_trial", "discounts", "plan"):
+            if name in item:
+                raise left_out(name, f"{where}[{place}][{name}]")
+        if item.get("quantity", 1) < 0:
+            raise invalid(
+                "Invalid non-negative integer", f"{where}[{place}][quantity]", "parameter_invalid_integer"
+            )
+    found = [
+        (catalogue.price_for(account, item, f"{where}[{place}]", recurring=True), item)
+        for place, item in enumerate(given)
+    ]
+    periods.same_currency([price for price, _ in found], where)
+    return found
+
+
+# -- making -------------------------------------------------------------------------------------------------------
+def create(account: Account, given: Obj, *, schedule: str | None = None) -> Obj:
+    """A subscription and its first invoice; one that a schedule starts has its first invoice as a draft."""
+    for name in LEFT_OUT:
+        if name in given:
+            raise left_out(name, name)
+    customer = _customer(account, given)
+    method = given.get("collection_method", "charge_automatically")
+    check_days(given.get("days_until_due"), method)
+    if not given.get("items"):
+        raise required("items")
+    extras = given.get("add_invoice_items") or []
+    if len(extras) > MAX_ITEMS:
+        raise invalid(f"At most {MAX_ITEMS} add_invoice_items.", "add_invoice_items")
+    metadata = merged({}, given.get("metadata"))
+    rates = [
+        account.get("tax_rates", rate, "default_tax_rates") for rate in given.get("default_tax_rates") or []
+    ]
+    automatic = (given.get("automatic_tax") or {}).get("enabled", False)
+    if automatic:
+        tax.require_place(customer)
+    start, anchor = _start_and_anchor(account, given)
+    items = checked_items(account, given["items"])
+    once = periods.checked_extras(account, extras, items)
+    _anchor_in_reach(account, anchor, [price for price, _ in items], given)
+    subscription = _new(account, customer, given, items[0][0]["currency"], start, anchor)
+    subscription |= {
+        "automatic_tax": _automatic(automatic),
+        "collection_method": method,
+        "default_tax_rates": rates,
+        "metadata": metadata,
+        "schedule": schedule,
+    }
+    if method == "charge_automatically" and given.get("payment_behavior") != "default_incomplete":
+        _needs_method(account, subscription, items)
+    account.put("subscriptions", subscription)
+    first_lines = periods.first_periods(account, subscription, items, start, anchor, given)
+    periods.waiting_extras(account, subscription, once)
+    _first_invoice(account, subscription, first_lines, given)
+    account.emit("customer.subscription.created", subscription)
+    watch(account, subscription)
+    return subscription
+
+
+def _customer(account: Account, given: Obj) -> Obj:
+    if "customer" not in given:
+        raise required("customer")
+    customer = account.get("customers", given["customer"], "customer")
+    running = [
+        s for s in account.all("subscriptions") if s["customer"] == customer["id"] and s["status"] in LIVE
+    ]
+    if len(running) >= MAX_SUBSCRIPTIONS:
+        raise conflict(
+            f"A customer can have up to {MAX_SUBSCRIPTIONS} subscriptions.", "customer_max_subscriptions"
+        )
+    return customer
+
+
+def check_days(days: int | None, method: str) -> None:
+    """days_until_due belongs to send_invoice, and to it alone."""
+    if method == "send_invoice" and days is None:
+        raise invalid(
+            "If `collection_method` is `send_invoice`, you must pass `days_until_due`.", "days_until_due"
+        )
+    if method != "send_invoice" and days is not None:
+        raise invalid("`days_until_due` needs `collection_method=send_invoice`.", "days_until_due")
+
+
+def _start_and_anchor(account: Account, given: Obj) -> tuple[int, int]:
+    now = account.now()
+    start = given.get("backdate_start_date", now)
+    if start > now:
+        raise invalid("`backdate_start_date` must be in the past.", "backdate_start_date")
+    config = given.get("billing_cycle_anchor_config")
+    if config and "billing_cycle_anchor" in given:
+        param = "billing_cycle_anchor_config"
+        raise invalid("Only one of billing_cycle_anchor and its config.", param, "parameters_exclusive")
+    anchor = calendar.next_occurrence(now, config) if config else given.get("billing_cycle_anchor", now)
+    if anchor < now:
+        raise invalid("`billing_cycle_anchor` cannot be in the past.", "billing_cycle_anchor")
+    cancel = given.get("cancel_at")
+    if isinstance(cancel, str):
+        raise left_out(f"cancel_at={cancel}: give a timestamp", "cancel_at")
+    if cancel is not None and cancel <= now:
+        raise invalid("`cancel_at` must be in the future.", "cancel_at")
+    return start, anchor
+
+
+def _anchor_in_reach(account: Account, anchor: int, prices: list[Obj], given: Obj) -> None:
+    mode = (given.get("billing_mode") or {}).get("type", "flexible")
+    intervals = {(p["recurring"]["interval"], p["recurring"]["interval_count"]) for p in prices}
+    if mode == "classic" and len(intervals) > 1:
+        raise invalid("Prices must have the same interval in classic billing mode.", "items")
+    for price in prices:
+        if anchor > calendar.boundary(account.now(), price["recurring"], 1):
+            raise invalid(
+                "`billing_cycle_anchor` cannot be later than the next natural billing date.",
+                "billing_cycle_anchor",
+            )
+
+
+def _automatic(enabled: bool) -> Obj:
+    return {"disabled_reason": None, "enabled": enabled, "liability": {"type": "self"} if enabled else None}
+
+
+def _new(account: Account, customer: Obj, given: Obj, currency: str, start: int, anchor: int) -> Obj:
+    identifier = account.new_id("sub")
+    mode = given.get("billing_mode") or {"type": "flexible"}
+    flexible = {"proration_discounts": (mode.get("flexible") or {}).get("proration_discounts", "included")}
+    cancel = given.get("cancel_at")
+    now = account.now()
+    return {
+        "id": identifier,
+        "object": "subscription",
+        "application": None,
+        "application_fee_percent": None,
+        "automatic_tax": _automatic(False),
+        "billing_cycle_anchor": anchor,
+        "billing_cycle_anchor_config": _anchor_config(given.get("billing_cycle_anchor_config")),
+        "billing_mode": {"type": mode["type"], "flexible": flexible if mode["type"] == "flexible" else None},
+        "billing_schedules": [],
+        "billing_thresholds": None,
+        "cancel_at": cancel,
+        "cancel_at_period_end": given.get("cancel_at_period_end", False),
+        "canceled_at": now if cancel or given.get("cancel_at_period_end") else None,
+        "cancellation_details": {"comment": None, "feedback": None, "feedback_option": None, "reason": None},
+        "collection_method": "charge_automatically",
+        "created": now,
+        "currency": currency,
+        "customer": customer["id"],
+        "customer_account": None,
+        "days_until_due": given.get("days_until_due"),
+        "default_payment_method": given.get("default_payment_method"),
+        "default_source": None,
+        "default_tax_rates": [],
+        "description": given.get("description"),
+        "discounts": [],
+        "ended_at": None,
+        "invoice_settings": {
+            "account_tax_ids": None,
+            "custom_fields": (given.get("invoice_settings") or {}).get("custom_fields") or None,
+            "description": (given.get("invoice_settings") or {}).get("description"),
+            "footer": (given.get("invoice_settings") or {}).get("footer"),
+            "issuer": {"type": "self"},
+        },
+        "items": listed([], f"/v1/subscription_items?subscription={identifier}"),
+        "latest_invoice": None,
+        "livemode": account.livemode,
+        "metadata": {},
+        "next_pending_invoice_item_invoice": None,
+        "on_behalf_of": None,
+        "pause_collection": None,
+        "payment_settings": {
+            "payment_method_options": None,
+            "payment_method_types": None,
+            "save_default_payment_method": "off",
+        },
+        "pending_invoice_item_interval": None,
+        "pending_setup_intent": None,
+        "pending_update": None,
+        "schedule": None,
+        "start_date": start,
+        "status": "active",
+        "test_clock": None,
+        "transfer_data": None,
+        "trial_end": None,
+        "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
+        "trial_start": None,
+        "_ends_at": given.get("_ends_at"),
+        "_on_day": (given.get("billing_cycle_anchor_config") or {}).get("day_of_month"),
+    }
+
+
+def _anchor_config(given: Obj | None) -> Obj | None:
+    if given is None:
+        return None
+    return {name: given.get(name) for name in ("day_of_month", "hour", "minute", "month", "second")}
+
+
+def _needs_method(account: Account, subscription: Obj, items: list[tuple[Obj, Obj]]) -> None:
+    if all(catalogue.amount_at(price, item.get("quantity", 1)) == 0 for price, item in items):
+        return
+    if (
+        method_of(account, {"_subscription": None, "customer": subscription["customer"]}) is None
+        and not subscription["default_payment_method"]
+    ):
+        raise conflict(
+            "This customer has no attached payment source or default payment method.", "resource_missing"
+        )
+
+
+# -- its invoices ---------------------------------------------------------------------------------------------
+def invoice_for(
+    account: Account, subscription: Obj, reason: str, start: int, own: list[Obj], **more: Any
+) -> Obj | None:
+    """A draft of the subscription with the waiting items and `own` lines; None if there is nothing to bill."""
+    customer = account.objects["customers"][subscription["customer"]]
+    invoice = invoices.draft(
+        account,
+        customer,
+        subscription["currency"],
+        reason,
+        subscription=subscription,
+        start=start,
+        method=subscription["collection_method"],
+        days=subscription["days_until_due"],
+        automatic_tax=subscription["automatic_tax"]["enabled"],
+        custom_fields=subscription["invoice_settings"]["custom_fields"],
+        description=subscription["invoice_settings"]["description"] or subscription["description"],
+        footer=subscription["invoice_settings"]["footer"],
+        rates=subscription["default_tax_rates"],
+        **more,
+    )
+    waiting = invoices.take_items(account, invoice, subscription["id"])
+    if not waiting and not own:
+        del account.objects["invoices"][invoice["id"]]
+        return None
+    invoices.add_lines(account, invoice, [*waiting, *own])
+    subscription["latest_invoice"] = invoice["id"]
+    account.emit("invoice.created", invoice)
+    return invoice
+
+
+def finalize_later(account: Account, invoice: Obj) -> None:
+    """A draft is finalised about an hour of business time after it was made, or at once where so set."""
+    after = account.settings.finalize_after_seconds
+    if after <= 0:
+        invoices.finalize(account, invoice)
+        collect(account, invoice)
+        return
+    invoice["automatically_finalizes_at"] = account.now() + after
+    account.await_time(invoice["automatically_finalizes_at"], "finalize", invoice["id"])
+
+
+def _first_invoice(account: Account, subscription: Obj, own: list[Obj], given: Obj) -> None:
+    invoice = invoice_for(account, subscription, "subscription_create", account.now(), own)
+    if invoice is None:
+        return
+    by_hand = subscription["collection_method"] == "send_invoice"
+    late = subscription["schedule"] is not None or (by_hand and account.settings.first_invoice != "open")
+    if late:
+        finalize_later(account, invoice)
+        return
+    invoices.finalize(account, invoice)
+    if by_hand or invoice["status"] == "paid":
+        return
+    if given.get("payment_behavior") == "default_incomplete":
+        subscription["status"] = "incomplete"
+        return
+    try:
+        pay_by_card(account, invoice, str(method_of(account, invoice)))
+    except Refusal:
+        subscription["status"] = "incomplete"
+        if given.get("payment_behavior") == "error_if_incomplete":
+            end(account, subscription, "payment_failed")
+            raise
+
+
+# -- ending, watching -----------------------------------------------------------------------------------------------
+def end(account: Account, subscription: Obj, reason: str | None) -> None:
+    """The subscription is over, now."""
+    now = account.now()
+    subscription["status"] = "canceled"
+    subscription["ended_at"] = now
+    subscription["canceled_at"] = subscription["canceled_at"] or now
+    if subscription["cancellation_details"]["reason"] is None:
+        subscription["cancellation_details"]["reason"] = reason
+    account.emit("customer.subscription.deleted", subscription)
+
+
+def watch(account: Account, subscription: Obj) -> None:
+    """Have the billing run look when the next period of this subscription ends, or the subscription does."""
+    moments = [item["current_period_end"] for item in subscription["items"]["data"]]
+    moments += [when for when in (subscription["cancel_at"], subscription["_ends_at"]) if when is not None]
+    account.await_time(min(moments), "subscription", subscription["id"])
