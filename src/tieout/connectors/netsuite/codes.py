@@ -1,0 +1,134 @@
+"""Codes <-> internal ids: what a rule names by its code, the vendor wants by its internal id.
+
+Each kind is read whole by one query, kept for `codes_seconds`, and forgotten on a miss (at most once in
+`MISS_SECONDS`, so that a wrong rule does not turn every document into a query).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+
+import msgspec
+
+from tieout.canonical.outcome import Misconfigured
+from tieout.connectors.netsuite.client import NetSuiteClient
+from tieout.connectors.netsuite.wire import Row
+
+MISS_SECONDS = 30
+
+# Per kind: the query, and the columns that may hold the code, the first non-empty one being shown.
+QUERIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "account": ("SELECT id, acctnumber, accttype FROM account WHERE isinactive = 'F'", ("acctnumber",)),
+    "item": ("SELECT id, itemid, incomeaccount FROM item WHERE isinactive = 'F'", ("itemid",)),
+    "department": ("SELECT id, name FROM department WHERE isinactive = 'F'", ("name", "id")),
+    "terms": ("SELECT id, name FROM term WHERE isinactive = 'F'", ("name", "id")),
+    "tax_code": ("SELECT id, itemid, taxtype FROM salestaxitem WHERE isinactive = 'F'", ("itemid",)),
+    "currency": ("SELECT id, symbol FROM currency WHERE isinactive = 'F'", ("symbol",)),
+    "subsidiary": ("SELECT id, name FROM subsidiary WHERE isinactive = 'F'", ("id",)),
+}
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind as it was read. `ids` by code (every column that may hold one), `codes` by internal id, `rows` by
+    internal id."""
+
+    ids: dict[str, str]
+    codes: dict[str, str]
+    rows: dict[str, Row]
+    read_at: datetime
+
+
+class UnknownCode(Exception):
+    """A code that the account does not know. `outcome` is what a write that needs it ends as."""
+
+    def __init__(self, kind: str, code: str, connection: str) -> None:
+        super().__init__(f"{kind} {code}")
+        self.outcome = Misconfigured(
+            scope="mapping",
+            key=f"{connection}|{kind}|{code}",
+            message=f"no active {kind.replace('_', ' ')} {code!r} in the account",
+            remedy=f"create or activate it there, or correct the rule that names {code!r}",
+        )
+
+
+class Codes:
+    """The internal ids of one account."""
+
+    def __init__(self, client: NetSuiteClient) -> None:
+        self._client = client
+        self._tables: dict[str, Table] = {}
+        self._locks = {kind: asyncio.Lock() for kind in QUERIES}
+
+    async def table(self, kind: str, *, younger_than_seconds: int | None = None) -> Table:
+        """The whole kind, read anew when it is older than that. Raises Failure."""
+        limit = timedelta(
+            seconds=self._client.config.codes_seconds
+            if younger_than_seconds is None
+            else younger_than_seconds
+        )
+        table = self._tables.get(kind)
+        if table is not None and self._client.http.now() - table.read_at < limit:
+            return table
+        async with self._locks[kind]:
+            table = self._tables.get(kind)
+            if table is None or self._client.http.now() - table.read_at >= limit:
+                table = self._tables[kind] = await self._read(kind)
+            return table
+
+    async def _read(self, kind: str) -> Table:
+        query, columns = QUERIES[kind]
+        rows = await self._client.query(query, operation=f"codes.{kind}")
+        ids: dict[str, str] = {}
+        codes: dict[str, str] = {}
+        by_id: dict[str, Row] = {}
+        for column in reversed(columns):
+            for row in rows:
+                if code := str(row.get(column) or ""):
+                    ids[code] = str(row["id"])
+                    codes[str(row["id"])] = code
+        for row in rows:
+            by_id[str(row["id"])] = row
+        return Table(ids=ids, codes=codes, rows=by_id, read_at=self._client.http.now())
+
+    async def id(self, kind: str, code: str) -> str:
+        """The internal id of a code. Raises UnknownCode, Failure."""
+        found = (await self.table(kind)).ids.get(code)
+        if found is None:
+            found = (await self.table(kind, younger_than_seconds=MISS_SECONDS)).ids.get(code)
+        if found is None:
+            raise UnknownCode(kind, code, self._client.name)
+        return found
+
+    async def ids(self, kind: str, codes: set[str]) -> dict[str, str]:
+        """The internal ids of several codes; an empty code has none. Raises UnknownCode, Failure."""
+        return {code: await self.id(kind, code) for code in sorted(codes) if code}
+
+    async def code(self, kind: str, internal_id: str) -> str:
+        """The code of an internal id; `#<id>` when the account no longer lists it. Raises Failure."""
+        if not internal_id:
+            return ""
+        found = (await self.table(kind)).codes.get(internal_id)
+        if found is None:
+            found = (await self.table(kind, younger_than_seconds=MISS_SECONDS)).codes.get(internal_id)
+        return found or f"#{internal_id}"
+
+    async def income_account(self, item_id: str) -> str:
+        """The account number that an item leads to; `#<item id>` when unknown. Raises Failure."""
+        row = (await self.table("item")).rows.get(item_id)
+        if row is None:
+            row = (await self.table("item", younger_than_seconds=MISS_SECONDS)).rows.get(item_id)
+        if row is None:
+            return f"#{item_id}"
+        return await self.code("account", str(row.get("incomeaccount") or "")) or f"#{item_id}"
+
+    async def tax_types(self, codes: set[str]) -> dict[str, str]:
+        """The tax type that each tax code belongs to, by code. Raises UnknownCode, Failure."""
+        ids = await self.ids("tax_code", codes)
+        rows = (await self.table("tax_code")).rows
+        return {code: str(rows[id].get("taxtype") or "") for code, id in ids.items()}
+
+    def forget(self) -> None:
+        """Forget what is not fresh: the account refused something that we remember otherwise."""
+        limit = self._client.http.now() - timedelta(seconds=MISS_SECONDS)
+        self._tables = {kind: table for kind, table in self._tables.items() if table.read_at > limit}

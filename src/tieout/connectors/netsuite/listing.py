@@ -1,0 +1,192 @@
+"""Listings for reconciliation: `Lister` and `LedgerReader`.
+
+Pages are keyed by the internal id: the vendor shows at most 100,000 rows of one query, and rows shift between pages
+that are numbered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import ROUND_HALF_UP, Decimal
+
+from tieout.canonical.journal import AccountingPeriod
+from tieout.canonical.money import exponent
+from tieout.canonical.outcome import Failure, Transient
+from tieout.connectors.contract import LedgerBalance, ListedDocument
+from tieout.connectors.netsuite.client import text
+from tieout.connectors.netsuite.codes import MISS_SECONDS
+from tieout.connectors.netsuite.mapping import RECEIVABLES_SIGN, TYPE, map_listed, minor
+from tieout.connectors.netsuite.reading import Reading
+from tieout.connectors.netsuite.wire import Row
+
+DOCUMENTS = (
+    "SELECT t.id, t.tranid, t.externalid, t.custbody_tieout_source, t.status, t.approvalstatus, t.posting, t.voided,"
+    " TO_CHAR(t.trandate, 'YYYY-MM-DD') AS day, t.postingperiod, t.foreigntotal, t.foreignamountunpaid,"
+    " t.foreignpaymentamountunused, c.symbol, tl.subsidiary FROM transaction t"
+    " JOIN transactionline tl ON tl.transaction = t.id AND tl.mainline = 'T'"
+    " JOIN currency c ON c.id = t.currency"
+    " WHERE t.type = {type} AND t.id > {{after}} ORDER BY t.id"
+)
+TAXES = (
+    "SELECT tl.transaction, SUM(tl.foreignamount) AS tax FROM transactionline tl"
+    " JOIN transaction t ON t.id = tl.transaction"
+    " WHERE t.type = {type} AND tl.taxline = 'T' AND t.id >= {first} AND t.id <= {last} GROUP BY tl.transaction"
+)
+# An application joins what is settled (previous) to what settles it (next).
+APPLICATIONS = (
+    "SELECT nextdoc, previousdoc, SUM(foreignamount) AS amount FROM nexttransactionlinelink"
+    " WHERE linktype = 'Payment' AND nextdoc >= {first} AND nextdoc <= {last} GROUP BY nextdoc, previousdoc"
+)
+LEDGER = (
+    "SELECT tl.subsidiary, t.postingperiod, a.acctnumber, a.accttype, SUM(tal.amount) AS amount"
+    " FROM transactionaccountingline tal"
+    " JOIN transaction t ON t.id = tal.transaction"
+    " JOIN transactionline tl ON tl.transaction = tal.transaction AND tl.id = tal.transactionline"
+    " JOIN account a ON a.id = tal.account"
+    " WHERE tal.posting = 'T'{book} GROUP BY tl.subsidiary, t.postingperiod, a.acctnumber, a.accttype"
+    " ORDER BY tl.subsidiary, t.postingperiod, a.acctnumber"
+)
+SUBLEDGER = (
+    "SELECT t.id, t.type, t.postingperiod, t.foreigntotal, t.exchangerate, c.symbol, tl.subsidiary"
+    " FROM transaction t JOIN transactionline tl ON tl.transaction = t.id AND tl.mainline = 'T'"
+    " JOIN currency c ON c.id = t.currency"
+    " WHERE t.type IN ('CustInvc', 'CustCred', 'CustPymt', 'CustRfnd') AND t.posting = 'T'"
+    " AND t.id > {after} ORDER BY t.id"
+)
+RECEIVABLES = "AcctRec"
+
+
+class Listing(Reading):
+    """`Lister` and `LedgerReader` of the connection."""
+
+    async def documents(self, kind: str) -> AsyncIterator[ListedDocument]:
+        """Every `invoice`, `credit_memo`, `payment` or `refund`, oldest first. Raises Failure, ValueError."""
+        if kind not in TYPE:
+            raise ValueError(f"no documents of kind {kind!r}; known: {', '.join(sorted(TYPE))}")
+        query = DOCUMENTS.format(type=text(TYPE[kind]))
+        async for rows in self.client.query_by_id(query, "id", operation=f"list.{kind}"):
+            first, last = int(rows[0]["id"]), int(rows[-1]["id"])
+            taxes: dict[str, object] = {}
+            settled: dict[str, list[tuple[str, Decimal]]] = {}
+            if kind in ("invoice", "credit_memo"):
+                taxes = await self._taxes(kind, first, last)
+            if kind != "invoice":
+                settled = await self._applications(first, last)
+            for row in rows:
+                yield await self._listed(kind, row, taxes, settled)
+
+    async def _listed(
+        self, kind: str, row: Row, taxes: dict[str, object], settled: dict[str, list[tuple[str, Decimal]]]
+    ) -> ListedDocument:
+        id = str(row["id"])
+        period = await self._period(str(row.get("postingperiod") or ""))
+        try:
+            return map_listed(
+                kind,
+                row,
+                entity=self.config.entity(str(row.get("subsidiary") or "")),
+                tax=taxes.get(id, 0),
+                period=period,
+                settled=tuple(
+                    (document, abs(minor(part, str(row["symbol"])))) for document, part in settled.get(id, ())
+                ),
+            )
+        except (KeyError, ValueError, ArithmeticError):
+            raise Failure(
+                Transient(reason=f"{kind} {id}: an amount, date or currency that is none")
+            ) from None
+
+    async def _taxes(self, kind: str, first: int, last: int) -> dict[str, object]:
+        query = TAXES.format(type=text(TYPE[kind]), first=first, last=last)
+        rows = await self.client.query(query, operation="list.taxes")
+        return {str(row["transaction"]): row.get("tax") for row in rows}
+
+    async def _applications(self, first: int, last: int) -> dict[str, list[tuple[str, Decimal]]]:
+        """What each document of an id range settles: (document, amount in its currency)."""
+        rows = await self.client.query(
+            APPLICATIONS.format(first=first, last=last), operation="list.applications"
+        )
+        found: dict[str, list[tuple[str, Decimal]]] = {}
+        for row in rows:
+            part = abs(Decimal(str(row.get("amount") or 0)))
+            if part:
+                found.setdefault(str(row["nextdoc"]), []).append((str(row["previousdoc"]), part))
+        for parts in found.values():
+            parts.sort(key=lambda part: int(part[0]))
+        return found
+
+    async def _period(self, id: str) -> AccountingPeriod | None:
+        for seconds in (None, MISS_SECONDS):
+            periods = await self.known_periods(younger_than_seconds=seconds)
+            if found := next((period for period in periods if period.id == id), None):
+                return found
+            if not id:
+                return None
+        return None
+
+    async def balances(self) -> tuple[LedgerBalance, ...]:
+        """The trial balance: movements per entity, period and account in the functional currency (debit positive);
+        beside a receivables account, the sum of the documents. Raises Failure."""
+        book = (
+            f" AND tal.accountingbook = {self.config.accounting_book}" if self.config.accounting_book else ""
+        )
+        rows = await self.client.query(LEDGER.format(book=book), operation="list.balances")
+        subledger = await self._subledger()
+        balances = []
+        for row in rows:
+            subsidiary, period_id = str(row.get("subsidiary") or ""), str(row.get("postingperiod") or "")
+            currency = self._functional(subsidiary)
+            period = await self._period(period_id)
+            control = row.get("accttype") == RECEIVABLES
+            balances.append(
+                LedgerBalance(
+                    entity=self.config.entity(subsidiary),
+                    period=period.name if period else period_id,
+                    account=str(row.get("acctnumber") or ""),
+                    currency=currency,
+                    balance_minor=minor(row.get("amount"), currency),
+                    subledger_minor=subledger.get((subsidiary, period_id), 0) if control else None,
+                )
+            )
+        return tuple(balances)
+
+    async def _subledger(self) -> dict[tuple[str, str], int]:
+        """Receivables by the documents, per (subsidiary, period), in functional minor units.
+
+        What settles another document leaves receivables at that document's rate (the difference is realised FX and
+        no receivable); what is left over, at its own."""
+        documents: dict[str, Row] = {}
+        settled: dict[str, list[tuple[str, Decimal]]] = {}
+        async for rows in self.client.query_by_id(SUBLEDGER, "id", operation="list.subledger"):
+            documents.update((str(row["id"]), row) for row in rows)
+            settled.update(await self._applications(int(rows[0]["id"]), int(rows[-1]["id"])))
+        sums: dict[tuple[str, str], int] = {}
+        for id, row in documents.items():
+            subsidiary = str(row.get("subsidiary") or "")
+            currency = self._functional(subsidiary)
+            rest = abs(Decimal(str(row.get("foreigntotal") or 0)))
+            amount_minor = 0
+            for document, part in settled.get(id, ()):
+                if document in documents:
+                    amount_minor += _functional_minor(part, documents[document], currency)
+                    rest -= part
+            amount_minor += _functional_minor(rest, row, currency)
+            key = (subsidiary, str(row.get("postingperiod") or ""))
+            sums[key] = sums.get(key, 0) + RECEIVABLES_SIGN[str(row["type"])] * amount_minor
+        return sums
+
+    def _functional(self, subsidiary: str) -> str:
+        """The functional currency of a subsidiary as configured. Raises Failure."""
+        currency = self.config.currencies.get(subsidiary)
+        if currency is None:
+            remedy = f"currencies.{subsidiary} of {self.name}"
+            raise Failure(
+                self.client.http.blocked(f"no functional currency for subsidiary {subsidiary}: {remedy}")
+            )
+        return currency
+
+
+def _functional_minor(amount: Decimal, document: Row, currency: str) -> int:
+    """An amount of a document's currency in functional minor units at the document's own rate, half up."""
+    rate = Decimal(str(document.get("exchangerate") or 1))
+    return int((amount * rate).scaleb(exponent(currency)).quantize(Decimal(1), rounding=ROUND_HALF_UP))

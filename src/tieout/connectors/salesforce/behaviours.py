@@ -1,0 +1,99 @@
+"""What we rely on: each behaviour with where it is said, and how sure we are of it."""
+
+from __future__ import annotations
+
+from tieout.connectors.contract import Behaviour
+
+DOCUMENTED, ASSUMED = "documented", "assumed"
+
+
+def _behaviour(id: str, state: str, source: str, text: str) -> Behaviour:
+    return Behaviour(id=f"salesforce.{id}", text=text, source=source, state=state)
+
+
+BEHAVIOURS = (
+    _behaviour(
+        "org_in_id_url",
+        DOCUMENTED,
+        "Help, OAuth 2.0 JWT Bearer Flow: the `id` of the token answer",
+        "The token answer's id URL ends in the 18-character org id and the user id.",
+    ),
+    _behaviour(
+        "session_expired_401",
+        DOCUMENTED,
+        "REST API Developer Guide, Status Codes and Error Responses",
+        "401 INVALID_SESSION_ID means that nothing was done: signing in again and repeating the call is safe.",
+    ),
+    _behaviour(
+        "upsert_by_external_id",
+        DOCUMENTED,
+        "REST API Developer Guide, Insert or Update (Upsert) a Record Using an External ID",
+        "PATCH by a unique External Id makes at most one record; 201 new, 200 or 204 existing, 300 several.",
+    ),
+    _behaviour(
+        "concurrent_upsert_duplicate_value",
+        ASSUMED,
+        "REST API Developer Guide lists DUPLICATE_VALUE; that a race of two upserts ends so is from the field",
+        "Two upserts of one new key at once: one is refused with DUPLICATE_VALUE, and repeated it updates.",
+    ),
+    _behaviour(
+        "row_lock_not_done",
+        ASSUMED,
+        "Error code documented; status 400 in the guide, 500 seen in the field",
+        "UNABLE_TO_LOCK_ROW, whatever the status: nothing was written, asking again may help.",
+    ),
+    _behaviour(
+        "request_limit_403",
+        DOCUMENTED,
+        "REST API Developer Guide, Status Codes and Error Responses; header Sforce-Limit-Info",
+        "403 REQUEST_LIMIT_EXCEEDED: nothing was done; the allowance is the org's over 24 rolling hours.",
+    ),
+    _behaviour(
+        "query_all_shows_deleted",
+        DOCUMENTED,
+        "REST API Developer Guide, QueryAll",
+        "queryAll shows rows deleted or merged away (MasterRecordId) until they leave the recycle bin.",
+    ),
+    _behaviour(
+        "query_all_subselect_shows_deleted",
+        ASSUMED,
+        "not said; lines carry IsDeleted and are filtered by it either way",
+        "A sub-select under queryAll shows deleted child rows too.",
+    ),
+    _behaviour(
+        "deleted_line_keeps_parent",
+        ASSUMED,
+        "not said",
+        "A deleted opportunity line still shows OpportunityId, and relations of it can be filtered.",
+    ),
+    _behaviour(
+        "stamp_before_commit",
+        ASSUMED,
+        "known from replication tools; the guide advises overlapping windows",
+        "SystemModstamp is set before commit: rows can appear behind newer ones, within overlap_seconds.",
+    ),
+    _behaviour(
+        "line_total_rounded",
+        ASSUMED,
+        "Object Reference, OpportunityLineItem.TotalPrice",
+        "TotalPrice = Quantity x UnitPrice x (1 - Discount / 100), as Salesforce states it.",
+    ),
+    _behaviour(
+        "composite_queries",
+        DOCUMENTED,
+        "REST API Developer Guide, Composite: at most 25 subrequests, five of them queries or collections",
+        "Up to five queries go in one composite call, which counts once against the allowance.",
+    ),
+    _behaviour(
+        "subselect_pages",
+        DOCUMENTED,
+        "REST API Developer Guide, Query More Results",
+        "A sub-select has totalSize, done and nextRecordsUrl of its own.",
+    ),
+    _behaviour(
+        "longest_write",
+        ASSUMED,
+        "no figure for REST writes is published",
+        "A write whose answer was lost ends within 600 seconds.",
+    ),
+)

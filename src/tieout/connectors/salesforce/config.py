@@ -1,0 +1,202 @@
+"""What a Salesforce connection is told: where to sign in, which org it must be, how its fields are called."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from urllib.parse import urlsplit
+
+import msgspec
+
+from tieout.canonical.secret import Secret
+from tieout.connectors.salesforce.soql import id18, is_api_name
+
+PREFIX = "Tieout_"
+OLDEST_API = Decimal("66.0")
+ORDER_SOURCES = ("opportunity",)
+AUTH = ("jwt", "client_credentials")
+FREQUENCIES = {"Monthly": "month", "Quarterly": "quarter", "Annual": "year"}
+CHARGES = {"Recurring": "recurring", "One-Time": "one_time"}
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class FieldNames(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """API names of the fields that are ours or the customer's own. Empty: the org has no such field, and it is
+    neither read nor written. `mirror_*` belong to the object that shows invoices inside the CRM."""
+
+    account_external_id: str = "Tieout_External_Id__c"
+    account_status: str = "Tieout_Status__c"
+    account_last_error: str = "Tieout_Last_Error__c"
+    account_tax_id: str = "Tax_Id__c"
+    account_invoice_email: str = "Invoice_Email__c"
+    account_payment_terms: str = "Payment_Terms__c"
+    account_po_required: str = "PO_Required__c"
+    opportunity_external_id: str = "Tieout_External_Id__c"
+    opportunity_status: str = "Tieout_Status__c"
+    opportunity_last_error: str = "Tieout_Last_Error__c"
+    opportunity_subscription: str = "Tieout_Subscription_Id__c"
+    opportunity_synced_at: str = "Tieout_Synced_At__c"
+    opportunity_legal_entity: str = "Legal_Entity__c"
+    opportunity_start: str = "Contract_Start__c"
+    opportunity_end: str = "Contract_End__c"
+    opportunity_term_months: str = "Term_Months__c"
+    opportunity_frequency: str = "Billing_Frequency__c"
+    opportunity_po_number: str = "PO_Number__c"
+    product_charge_type: str = "Charge_Type__c"
+    mirror_object: str = "Tieout_Invoice__c"
+    mirror_external_id: str = "Tieout_External_Id__c"
+    mirror_name: str = "Name"
+    mirror_account: str = "Account__c"
+    mirror_opportunity: str = "Opportunity__c"
+    mirror_amount: str = "Amount__c"
+    mirror_status: str = "Status__c"
+    mirror_number: str = "Invoice_Number__c"
+    mirror_erp_document: str = "ERP_Document__c"
+    mirror_erp_number: str = "ERP_Number__c"
+    mirror_billing: str = "Billing_Connection__c"
+
+
+# Without these nothing works: they cannot be left empty.
+NEEDED = ("account_status", "opportunity_status", "mirror_object", "mirror_external_id")
+
+
+class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One org. `org_id` and `live` pin it: an answer of another org processes nothing.
+
+    `start_date` is where the first sweep starts; `deals_from`, when given, leaves out won deals that closed before
+    it. `field_prefix` starts the names of what was installed for tieout (`Tieout_`; `acme__Tieout_` where a package
+    has a namespace). `currency_field` empty: an org without multi-currency, all in `default_currency`.
+    `countries` and `regions` turn the org's address words into ISO codes; with `address_codes` the org's own code
+    fields are read. `overlap_seconds` is how far behind the newest change a sweep reads again, because a record's
+    stamp is set before its transaction commits. ValueError says what to write instead."""
+
+    login_url: str
+    start_date: date
+    username: str = ""
+    consumer_key: str
+    auth: str = "jwt"
+    private_key: Secret = msgspec.field(default_factory=lambda: Secret(""))
+    client_secret: Secret = msgspec.field(default_factory=lambda: Secret(""))
+    audience: str = ""
+    org_id: str = ""
+    live: bool = False
+    api_version: str = "68.0"
+    order_source: str = "opportunity"
+    approval_field: str = "Finance_Approved__c"
+    field_prefix: str = PREFIX
+    fields: FieldNames = FieldNames()
+    frequencies: dict[str, str] = msgspec.field(default_factory=lambda: dict(FREQUENCIES))
+    charges: dict[str, str] = msgspec.field(default_factory=lambda: dict(CHARGES))
+    currency_field: str = "CurrencyIsoCode"
+    default_currency: str = ""
+    address_codes: bool = False
+    countries: dict[str, str] = {}
+    regions: dict[str, str] = {}
+    deals_from: date | None = None
+    poll_seconds: int = 5
+    overlap_seconds: int = 600
+    in_flight: int = 10
+    timeout_seconds: int | float = 30
+    query_page_size: int = 2000
+    detail_length: int = 32_000
+
+    def __post_init__(self) -> None:
+        problem = self._sign_in_problem() or self._number_problem() or self._name_problem()
+        if problem:
+            raise ValueError(problem)
+
+    def _sign_in_problem(self) -> str:
+        for what, url in (("login_url", self.login_url), ("audience", self.audience)):
+            parts = urlsplit(url)
+            if url and (
+                parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK)
+            ):
+                return f'{what} must be an https address such as "https://acme.my.salesforce.com"'
+        if not self.login_url:
+            return "login_url is empty: write the My Domain address of the org"
+        if self.auth not in AUTH:
+            return f"auth is {self.auth!r}: write one of {', '.join(AUTH)}"
+        if not self.consumer_key:
+            return "consumer_key is empty: write the consumer key of the External Client App"
+        if self.auth == "jwt" and not (self.username and self.private_key):
+            return 'auth = "jwt" needs username and private_key (PEM)'
+        if self.auth == "client_credentials" and not self.client_secret:
+            return 'auth = "client_credentials" needs client_secret'
+        if self.org_id and id18(self.org_id[:15]) != self.org_id:
+            return "org_id must be the 18-character id of the org (00D...), with its check letters"
+        return ""
+
+    def _number_problem(self) -> str:
+        try:
+            recent = Decimal(self.api_version) >= OLDEST_API and self.api_version.endswith(".0")
+        except InvalidOperation:
+            recent = False
+        if not recent:
+            return f'api_version is {self.api_version!r}: write {OLDEST_API} or newer, such as "68.0"'
+        if not 200 <= self.query_page_size <= 2000:
+            return "query_page_size must lie between 200 and 2000"
+        if (
+            self.poll_seconds < 1
+            or self.overlap_seconds < 60
+            or self.in_flight < 1
+            or self.timeout_seconds <= 0
+        ):
+            return (
+                "poll_seconds >= 1, overlap_seconds >= 60, in_flight >= 1 and timeout_seconds > 0 are needed"
+            )
+        return ""
+
+    def _name_problem(self) -> str:
+        if self.order_source not in ORDER_SOURCES:
+            return f"order_source {self.order_source!r} is not read yet: write {ORDER_SOURCES[0]!r}"
+        if not self.currency_field and not self.default_currency:
+            return "without currency_field, default_currency must name the org's currency"
+        for name in NEEDED:
+            if not getattr(self.fields, name):
+                return f"fields.{name} must not be empty"
+        names = {f"fields.{name}": getattr(self.fields, name) for name in FieldNames.__struct_fields__}
+        names |= {"approval_field": self.approval_field, "currency_field": self.currency_field}
+        for where, name in names.items():
+            if name and not is_api_name(name):
+                return f"{where} is {name!r}: that is not an API name"
+        if not is_api_name(self.field_prefix):
+            return f"field_prefix is {self.field_prefix!r}: names start with a letter"
+        return ""
+
+
+def resolve_names(config: SalesforceConfig) -> FieldNames:
+    """The field names with `field_prefix` in place of `Tieout_` where a name keeps its default."""
+    defaults = FieldNames()
+    changes = {
+        name: config.field_prefix + default.removeprefix(PREFIX)
+        for name in FieldNames.__struct_fields__
+        if (default := getattr(defaults, name)) == getattr(config.fields, name) and default.startswith(PREFIX)
+    }
+    return msgspec.structs.replace(config.fields, **changes)
+
+
+EXAMPLE = """\
+# Salesforce, the CRM. Sign-in by an External Client App; the integration user needs the permission set that
+# names the fields below, and "View All" on Account and Opportunity.
+[connections.salesforce-main]
+vendor = "salesforce"
+role = "crm"
+login_url = "https://acme.my.salesforce.com"   # My Domain; a sandbox has its own
+org_id = "00D000000000001AAA"                  # 18 characters; an answer of another org processes nothing
+live = false                                   # false: a sandbox
+auth = "jwt"                                   # or "client_credentials"
+consumer_key = "3MVG9..."
+username = "tieout@acme.example"               # jwt: the integration user
+private_key = { file = "salesforce.pem" }      # jwt; client_credentials: client_secret = { env = "..." }
+# audience = "https://test.salesforce.com"     # jwt: when it is not login_url
+start_date = 2026-01-01                        # the first sweep reads what changed since this day
+# deals_from = 2026-01-01                      # leave out won deals that closed before this day
+order_source = "opportunity"                   # where the sold lines stand
+approval_field = "Finance_Approved__c"         # "" = every won deal is approved
+# api_version = "68.0"
+# field_prefix = "Tieout_"                     # "acme__Tieout_" where the fields came with a package
+# currency_field = ""                          # an org without multi-currency: then name default_currency
+# default_currency = "USD"
+# [connections.salesforce-main.fields]         # any field can be renamed; "" = the org has none
+# opportunity_legal_entity = "Selling_Company__c"
+"""

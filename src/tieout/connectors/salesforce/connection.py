@@ -1,0 +1,80 @@
+"""One Salesforce connection: what it can do, gathered from the parts that do it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TypeVar
+
+from tieout.canonical.ids import Ref
+from tieout.canonical.outcome import SendOutcome
+from tieout.canonical.write import Fields
+from tieout.connectors.contract import (
+    FeedPage,
+    Finding,
+    Identity,
+    Keys,
+    ListedDocument,
+    ListedLine,
+    World,
+)
+from tieout.connectors.salesforce.checking import Preflight
+from tieout.connectors.salesforce.client import Client
+from tieout.connectors.salesforce.config import SalesforceConfig, resolve_names
+from tieout.connectors.salesforce.inbound import Sweep
+from tieout.connectors.salesforce.listing import Listings
+from tieout.connectors.salesforce.mapping import Org
+from tieout.connectors.salesforce.outbound import ASSIGN_TRAITS, StatusFields
+from tieout.connectors.salesforce.reading import Aggregates
+from tieout.connectors.salesforce.wire import Usage
+
+T = TypeVar("T")
+
+
+class SalesforceConnection:
+    """ChangeFeed, Reader (Order, Customer), Assigner, LineLister, Lister (invoice mirror) and Checker of one org.
+
+    `assign_traits` says how long Salesforce may still work on a write whose answer was lost."""
+
+    assign_traits = ASSIGN_TRAITS
+
+    def __init__(self, name: str, config: SalesforceConfig, world: World) -> None:
+        org = Org(name, config, resolve_names(config))
+        self.name = name
+        self.poll_seconds = config.poll_seconds
+        self._client = Client(name, config, world)
+        self._sweep = Sweep(self._client, org)
+        self._aggregates = Aggregates(self._client, org)
+        self._status_fields = StatusFields(self._client, org)
+        self._listings = Listings(self._client, org)
+        self._preflight = Preflight(self._client, org)
+
+    @property
+    def usage(self) -> Usage | None:
+        """API calls of the last 24 hours as the newest answer told; None before the first."""
+        return self._client.usage
+
+    async def poll(self, cursor: str) -> FeedPage:
+        return await self._sweep.poll(cursor)
+
+    async def fetch(self, kind: type[T], id: str, lane: str = "") -> T:
+        return await self._aggregates.fetch(kind, id, lane)
+
+    async def assign(self, target: Ref, group: str, fields: Fields, keys: Keys) -> SendOutcome:
+        # Setting fields is idempotent: no key is needed, and Salesforce has no header for one.
+        del keys
+        return await self._status_fields.assign(target, group, fields)
+
+    async def read_back(self, target: Ref, group: str, fields: Fields) -> Fields:
+        return await self._status_fields.read_back(target, group, fields)
+
+    def contract_lines(self) -> AsyncIterator[ListedLine]:
+        return self._listings.contract_lines()
+
+    def documents(self, kind: str) -> AsyncIterator[ListedDocument]:
+        return self._listings.documents(kind)
+
+    async def identity(self) -> Identity:
+        return await self._preflight.identity()
+
+    async def check(self) -> tuple[Finding, ...]:
+        return await self._preflight.check()

@@ -1,0 +1,120 @@
+"""What we rely on Stripe to do, where we know it from, and how sure that is."""
+
+from __future__ import annotations
+
+from tieout.connectors.contract import Behaviour
+
+API = "docs.stripe.com/api"
+DERIVED = "request and response types of the official SDK 16.1.0 (2026-10-28.endive)"
+
+
+def _told(id: str, text: str, source: str) -> Behaviour:
+    return Behaviour(id=f"stripe.{id}", text=text, source=source, state="documented")
+
+
+def _assumed(id: str, text: str, source: str) -> Behaviour:
+    return Behaviour(id=f"stripe.{id}", text=text, source=source, state="assumed")
+
+
+BEHAVIOURS = (
+    _told(
+        "webhook.signature",
+        "Stripe-Signature carries t and one v1 for each active secret: HMAC-SHA256 of `t.body` under the secret's text",
+        "docs.stripe.com/webhooks/signature",
+    ),
+    _told(
+        "webhook.delivery",
+        "events come more than once and in any order; event.id tells repeats apart",
+        "docs.stripe.com/webhooks",
+    ),
+    _told("events.kept", "the event list goes back 30 days and takes 20 types", f"{API}/events/list"),
+    _assumed(
+        "events.late",
+        "an event is visible in the list at most two minutes after its `created` (events_overlap_seconds)",
+        "no promise is published",
+    ),
+    _told(
+        "idempotency.replay",
+        "a POST repeated under its key within 24 hours is answered as before, a 500 included, and not done again",
+        f"{API}/idempotent_requests",
+    ),
+    _assumed(
+        "idempotency.marker",
+        "a replayed answer carries `Idempotent-Replayed: true`; a key still in use answers 409 "
+        "idempotency_key_in_use, one with other parameters 400 idempotency_error",
+        "widely observed; the header is not in the reference",
+    ),
+    _assumed(
+        "create.longest",
+        "no create runs longer than 120 seconds after its client gave up (longest_seconds)",
+        "no promise is published",
+    ),
+    _assumed(
+        "list.visible",
+        "a list shows an object at most 60 seconds after it was made (visibility_seconds); only search lags by design",
+        f"{API}/pagination; lag documented for search",
+    ),
+    _told(
+        "metadata.update",
+        "metadata of a finalised invoice, credit note, payment intent may be set",
+        f"{API}/metadata",
+    ),
+    _assumed(
+        "metadata.payment_record",
+        "report_payment_attempt_informational sets a payment record's metadata and changes nothing else",
+        DERIVED,
+    ),
+    _told(
+        "invoice.snapshot",
+        "an invoice keeps the subscription's metadata of its finalisation in parent.subscription_details",
+        f"{API}/invoices/object",
+    ),
+    _told(
+        "invoice.transitions",
+        "status_transitions dates finalised, voided, uncollectible and paid",
+        f"{API}/invoices/object",
+    ),
+    _told("tax_rate.fixed", "a tax rate's percentage is never changed", f"{API}/tax_rates/update"),
+    _told("tax_rate.id", "an invoice line names its tax rate by id and does not expand it", DERIVED),
+    _told(
+        "invoice.amounts",
+        "a line's amount is before discounts and holds inclusive tax only; lines, taxes and shipping sum to the total",
+        f"{API}/invoice-line-item/object",
+    ),
+    _assumed(
+        "subscription.backdate",
+        "with billing mode flexible, backdate_start_date bills each natural period since the start; "
+        "billing_cycle_anchor_config keeps billing on the start's day",
+        "docs.stripe.com/billing/subscriptions/backdating",
+    ),
+    _told(
+        "schedule.metadata",
+        "a phase's metadata is put on the subscription when the phase begins",
+        f"{API}/subscription_schedules/create",
+    ),
+    _told(
+        "add_invoice_items.metadata",
+        "one-time lines carry the metadata given with them",
+        "changelog 2025-08-27.basil",
+    ),
+    _assumed(
+        "payment_record.invoices",
+        "one payment record can be attached to several invoices, each with its part; the rest stays unattached",
+        "docs.stripe.com/payments/payment-records; to be certified",
+    ),
+    _assumed(
+        "payment_record.value_date",
+        "a payment record has no value date of its own; `created` stands for it",
+        DERIVED,
+    ),
+    _assumed(
+        "payment_record.refund",
+        "a refund reported on a payment record is seen on the credit note that names it, and nowhere else",
+        DERIVED,
+    ),
+    _told(
+        "charge.settled",
+        "the balance transaction of a charge is made when it succeeds, also for debits that take days",
+        f"{API}/balance_transactions/object",
+    ),
+)

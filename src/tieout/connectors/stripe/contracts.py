@@ -1,0 +1,194 @@
+"""Subscriptions and schedules: pure mapping, and the contracted value of a line."""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from datetime import date, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from zoneinfo import ZoneInfo
+
+from tieout.canonical.ids import Ref
+from tieout.canonical.order import Subscription, SubscriptionLine
+from tieout.connectors.contract import ListedLine
+from tieout.connectors.stripe import wire
+from tieout.connectors.stripe.config import StripeConfig
+from tieout.connectors.stripe.mapping import moment, ours
+from tieout.connectors.stripe.money import exact_minor
+
+SUBSCRIPTION_STATUS = {
+    "active": "active",
+    "trialing": "active",
+    "past_due": "active",
+    "unpaid": "active",
+    "paused": "paused",
+    "canceled": "cancelled",
+    "incomplete_expired": "cancelled",
+    "incomplete": "pending",
+}
+# A schedule with a subscription has the subscription's status; these are of one that has none.
+SCHEDULE_STATUS = {"not_started": "future", "canceled": "cancelled", "completed": "cancelled"}
+FREQUENCIES = {("month", 1): "month", ("month", 3): "quarter", ("year", 1): "year", ("month", 12): "year"}
+MONTHS = {"month": 1, "quarter": 3, "year": 12}
+
+
+def frequency_of(price: wire.Price) -> str:
+    """`month`, `quarter` or `year`; another interval in Stripe's words (`6 month`); `once` without one."""
+    recurring = price.recurring
+    if recurring is None:
+        return "once"
+    found = FREQUENCIES.get((recurring.interval, recurring.interval_count))
+    return found or f"{recurring.interval_count} {recurring.interval}"
+
+
+def unit_of(price: wire.Price) -> Decimal:
+    """The unit price in minor units, decimals included."""
+    unit = (
+        price.unit_amount_decimal
+        if price.unit_amount_decimal is not None
+        else Decimal(price.unit_amount or 0)
+    )
+    return exact_minor(unit, price.currency)
+
+
+def day(seconds: int, config: StripeConfig) -> date:
+    """The calendar day of a moment in the account's time zone."""
+    return local_day(moment(seconds), config)
+
+
+def end_day(seconds: int, config: StripeConfig) -> date:
+    """The day before which a contract ends. An end may stand an hour before midnight: summer time (see bodies)."""
+    return day(seconds + 2 * 3600, config)
+
+
+def local_day(at: datetime, config: StripeConfig) -> date:
+    """The calendar day of an aware moment in the account's time zone."""
+    return at.astimezone(ZoneInfo(config.time_zone)).date()
+
+
+def map_item(item: wire.SubscriptionItem | wire.PhaseItem, id: str, config: StripeConfig) -> SubscriptionLine:
+    """One line of a subscription or of a phase, whose price was asked for whole."""
+    price = item.price if isinstance(item.price, wire.Price) else wire.Price(id=item.price)
+    return SubscriptionLine(
+        id=id,
+        contract_line=(item.metadata or {}).get(config.metadata.line, ""),
+        product=ours(config.product_prefix, price.product),
+        quantity=Decimal(1 if item.quantity is None else item.quantity),
+        unit_minor=unit_of(price),
+        charge="one_time" if price.recurring is None else "recurring",
+    )
+
+
+def once_line(line: wire.Line, contract_line: str, currency: str, product_prefix: str) -> SubscriptionLine:
+    """A one-time line as an invoice charged it, with its price."""
+    pricing = line.pricing
+    quantity = Decimal(1 if line.quantity is None else line.quantity)
+    unit = pricing.unit_amount_decimal if pricing else None
+    return SubscriptionLine(
+        id=line.id,
+        contract_line=contract_line,
+        product=ours(
+            product_prefix, pricing.price_details.product if pricing and pricing.price_details else None
+        ),
+        quantity=quantity,
+        unit_minor=exact_minor(Decimal(unit) if unit else Decimal(line.amount) / (quantity or 1), currency),
+        charge="one_time",
+    )
+
+
+def map_subscription(
+    name: str, id: str, found: wire.Subscription, items: list[wire.SubscriptionItem], config: StripeConfig
+) -> Subscription:
+    """A subscription, under the id it is known by (its schedule's where that was asked for)."""
+    metadata, keys = found.metadata or {}, config.metadata
+    end = found.ended_at or found.cancel_at
+    return Subscription(
+        ref=Ref(connection=name, kind="subscription", id=id),
+        customer=Ref(connection=name, kind="customer", id=found.customer),
+        currency=found.currency.upper(),
+        status=SUBSCRIPTION_STATUS.get(found.status, "pending"),
+        start=day(found.start_date, config),
+        end=end_day(end, config) if end is not None else None,
+        frequency=frequency_of(items[0].price) if items else "",
+        lines=tuple(map_item(item, item.id, config) for item in items),
+        document_key=metadata.get(keys.document) or metadata.get(keys.origin) or "",
+        opportunity=metadata.get(keys.opportunity, ""),
+    )
+
+
+def map_schedule(name: str, schedule: wire.Schedule, config: StripeConfig) -> Subscription:
+    """A schedule that has not become a subscription. ValueError when it has no phase."""
+    if not schedule.phases:
+        raise ValueError(f"{schedule.id}: a schedule without a phase")
+    first, last = schedule.phases[0], schedule.phases[-1]
+    metadata, keys = schedule.metadata or {}, config.metadata
+    recurring = [item.price for item in first.items if isinstance(item.price, wire.Price)]
+    lines = [*first.items, *first.add_invoice_items]
+    return Subscription(
+        ref=Ref(connection=name, kind="subscription", id=schedule.id),
+        customer=Ref(connection=name, kind="customer", id=schedule.customer),
+        currency=first.currency.upper(),
+        status=SCHEDULE_STATUS.get(schedule.status, "pending"),
+        start=day(first.start_date, config),
+        end=schedule_end(schedule, last, config),
+        frequency=frequency_of(recurring[0]) if recurring else "",
+        lines=tuple(map_item(item, f"{schedule.id}/{place}", config) for place, item in enumerate(lines)),
+        document_key=metadata.get(keys.document, ""),
+        opportunity=metadata.get(keys.opportunity, ""),
+    )
+
+
+def schedule_end(schedule: wire.Schedule, last: wire.Phase, config: StripeConfig) -> date | None:
+    """The day the contract ends (exclusive); None when the subscription goes on after the schedule."""
+    ends = schedule.end_behavior == "cancel" and last.end_date is not None
+    return end_day(last.end_date, config) if ends and last.end_date is not None else None
+
+
+def whole_months(start: date, end: date) -> Fraction:
+    """Months from start to end, the last one in part: a year is 12, 15 January to 1 February 17/31."""
+    months = (end.year - start.year) * 12 + end.month - start.month
+    reached = later(start, months)
+    if reached > end:
+        months -= 1
+        reached = later(start, months)
+    following = later(start, months + 1)
+    return months + Fraction((end - reached).days, (following - reached).days)
+
+
+def later(start: date, months: int) -> date:
+    """The same day some months on; the last of the month where that has no such day."""
+    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
+    return date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))
+
+
+def contracted(
+    quantity: Decimal, unit_minor: Decimal, frequency: str, start: date | None, end: date | None
+) -> int:
+    """Net per period, rounded as each invoice is, times the periods of the term; an open end counts one period."""
+    period = int((quantity * unit_minor).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    months = MONTHS.get(frequency)
+    if months is None or start is None or end is None or end <= start:
+        return period
+    exact = Fraction(period) * whole_months(start, end) / months
+    return int((Decimal(exact.numerator) / exact.denominator).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def listed_line(
+    found: Subscription, line: SubscriptionLine, config: StripeConfig, frequency: str
+) -> ListedLine:
+    """One contract line as billing holds it."""
+    frequency = "once" if line.charge == "one_time" else frequency
+    return ListedLine(
+        contract=found.opportunity,
+        line=line.contract_line,
+        entity=config.entity,
+        currency=found.currency,
+        product=line.product,
+        quantity=line.quantity,
+        unit_minor=line.unit_minor,
+        frequency=frequency,
+        start=found.start,
+        end=found.end,
+        contracted_minor=contracted(line.quantity, line.unit_minor, frequency, found.start, found.end),
+        status=found.status,
+    )
