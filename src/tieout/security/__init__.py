@@ -1,0 +1,1 @@
+"""Encryption at rest, masking, the audit chain."""

@@ -1,0 +1,125 @@
+"""The effect ledger: every outside write under its deterministic key, from PLANNED to CONFIRMED or to a person."""
+
+from tieout.store.statements import Statement
+
+COLUMNS = (
+    "effect_key, document_key, lane_id, process, connection, operation, source, state, epoch, attempt, looks, request, "
+    "request_hash, decisions, first_sent_at, sent_at, absent_from, worker_id, fence, external_id, receipt, resolved_by, error, trace"
+)
+OF_LANE = Statement("effects.of_lane", f"SELECT {COLUMNS} FROM effects WHERE lane_id = :lane_id", returns=True)  # noqa: S608
+BY_KEY = Statement("effects.by_key", f"SELECT {COLUMNS} FROM effects WHERE effect_key = :effect_key", returns=True)  # noqa: S608
+BY_DOCUMENT_KEY = Statement(
+    "effects.by_document_key",
+    f"SELECT {COLUMNS} FROM effects WHERE document_key = :document_key",  # noqa: S608
+    returns=True,
+)
+# First time: planned and sent in one commit, before the bytes leave.
+SEND_NEW = Statement(
+    "effects.send_new",
+    """INSERT INTO effects (effect_key, document_key, lane_id, process, connection, operation, source, state, epoch,
+       attempt, request, request_hash, decisions, planned_at, first_sent_at, sent_at, worker_id, fence, run_id, trace)
+       VALUES (:effect_key, :document_key, :lane_id, :process, :connection, :operation, :source, 'SENT', 0, 1, :request,
+       :request_hash, :decisions, :now, :now, :now, :worker, :fence, :run_id, :trace)
+       ON CONFLICT (effect_key) DO NOTHING""",
+    rows=1,
+)
+SEND_AGAIN = Statement(
+    "effects.send_again",
+    """UPDATE effects SET state = 'SENT', epoch = :epoch, attempt = attempt + 1, looks = 0, request = :request,
+       request_hash = :request_hash, decisions = :decisions, sent_at = :now, absent_from = NULL,
+       first_sent_at = CASE WHEN epoch = :epoch THEN COALESCE(first_sent_at, :now) ELSE :now END, worker_id = :worker,
+       fence = :fence, run_id = :run_id, error = ''
+       WHERE effect_key = :effect_key AND state = :was AND attempt = :attempt""",
+    rows=1,
+)
+CONFIRM = Statement(
+    "effects.confirm",
+    """UPDATE effects SET state = 'CONFIRMED', external_id = :external_id, receipt = :receipt, confirmed_at = :now,
+       resolved_by = :resolved_by, error = '' WHERE effect_key = :effect_key AND state IN ('SENT', 'UNKNOWN')""",
+    rows=1,
+)
+# Evidence may arrive while the call itself is still out: whoever comes second finds it confirmed with the same id.
+CONFIRM_BY_EVIDENCE = Statement(
+    "effects.confirm_by_evidence",
+    """UPDATE effects SET state = 'CONFIRMED', external_id = :external_id, receipt = :receipt, confirmed_at = :now,
+       resolved_by = 'evidence', error = '' WHERE document_key = :document_key AND connection = :connection
+       AND state = 'UNKNOWN'""",
+    rows=1,
+)
+UNKNOWN = Statement(
+    "effects.unknown",
+    """UPDATE effects SET state = 'UNKNOWN', error = :error, absent_from = :absent_from, looks = :looks
+       WHERE effect_key = :effect_key AND state IN ('SENT', 'UNKNOWN')""",
+    rows=1,
+)
+NOT_DONE = Statement(
+    "effects.not_done",
+    """UPDATE effects SET state = :state, error = :error WHERE effect_key = :effect_key AND state IN ('SENT', 'UNKNOWN')""",
+    rows=1,
+)
+IN_DOUBT = Statement(
+    "effects.in_doubt",
+    "SELECT effect_key, connection, operation, state, sent_at, error FROM effects WHERE state IN ('SENT', 'UNKNOWN') ORDER BY sent_at LIMIT :limit",
+    returns=True,
+)
+RESOLVED_COUNTS = Statement(
+    "effects.resolved_counts",
+    "SELECT resolved_by, COUNT(*) FROM effects WHERE resolved_by <> '' GROUP BY resolved_by",
+    returns=True,
+)
+BY_OUTSIDE = Statement(
+    "effects.by_outside",
+    """SELECT effect_key, lane_id, trace FROM effects WHERE external_id = :term OR document_key = :term OR effect_key = :term
+       OR source LIKE :pattern ESCAPE '!'""",
+    returns=True,
+)
+OF_TRACE = Statement(
+    "effects.of_trace",
+    """SELECT effect_key, document_key, lane_id, connection, operation, source, state, epoch, attempt, first_sent_at, sent_at,
+       confirmed_at, external_id, receipt, resolved_by, error, decisions FROM effects WHERE trace = :trace ORDER BY planned_at""",
+    returns=True,
+)
+
+ASSIGN_COLUMNS = "assign_key, revision, state, fields_hash, attempt"
+ASSIGNS_OF_LANE = Statement(
+    "assigns.of_lane",
+    f"SELECT {ASSIGN_COLUMNS} FROM assigns WHERE lane_id = :lane_id",  # noqa: S608
+    returns=True,
+)
+ASSIGN_BY_KEY = Statement(
+    "assigns.by_key", f"SELECT {ASSIGN_COLUMNS} FROM assigns WHERE assign_key = :assign_key", returns=True  # noqa: S608
+)
+# A newer value supersedes an older unsent one: the revision only grows, and a stale writer changes no row.
+ASSIGN_PLAN = Statement(
+    "assigns.plan",
+    """INSERT INTO assigns (assign_key, connection, kind, target_id, field_group, revision, state, fields, fields_hash,
+       lane_id, run_id, trace, planned_at, attempt)
+       VALUES (:assign_key, :connection, :kind, :target_id, :field_group, :revision, 'PLANNED', :fields, :fields_hash,
+       :lane_id, :run_id, :trace, :now, 1)
+       ON CONFLICT (assign_key) DO UPDATE SET revision = excluded.revision, state = 'PLANNED', fields = excluded.fields,
+       fields_hash = excluded.fields_hash, run_id = excluded.run_id, lane_id = excluded.lane_id,
+       planned_at = excluded.planned_at, attempt = assigns.attempt + 1, verify_at = NULL
+       WHERE assigns.revision < excluded.revision
+         OR (assigns.revision = excluded.revision AND assigns.fields_hash = excluded.fields_hash)""",
+    rows=1,
+)
+ASSIGN_DONE = Statement(
+    "assigns.done",
+    """UPDATE assigns SET state = :state, confirmed_at = :now, verify_at = :verify_at
+       WHERE assign_key = :assign_key AND revision = :revision""",
+)
+ASSIGNS_TO_VERIFY = Statement(
+    "assigns.to_verify",
+    """SELECT assign_key, connection, kind, target_id, field_group, revision, fields, lane_id, trace FROM assigns
+       WHERE verify_at <= :now ORDER BY verify_at LIMIT :limit""",
+    returns=True,
+)
+ASSIGN_VERIFY_AT = Statement(
+    "assigns.verify_at", "UPDATE assigns SET verify_at = :verify_at WHERE assign_key = :assign_key AND revision = :revision"
+)
+ASSIGNS_OF_TRACE = Statement(
+    "assigns.of_trace",
+    """SELECT connection, kind, target_id, field_group, revision, state, planned_at, confirmed_at, attempt FROM assigns
+       WHERE trace = :trace ORDER BY planned_at""",
+    returns=True,
+)

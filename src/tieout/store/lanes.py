@@ -1,0 +1,125 @@
+"""Lanes: one row per document that messages are about; who runs it, under which fence, and when it is due."""
+
+from tieout.store.statements import Statement
+
+_CLAIMED = "lane_id, connection, kind, subject_id, fence, last_seq, hints, attempts, generation, frozen, trace"
+CLAIM = Statement(
+    "lanes.claim",
+    f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
+        WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now ORDER BY due_at LIMIT :limit)
+        RETURNING {_CLAIMED}""",  # noqa: S608 - a constant column list
+    returns=True,
+    postgres=f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
+        WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now
+        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",  # noqa: S608
+)
+# The guard of every commit of a run: this worker still holds this lane under this fence, and its lease lives.
+GUARD = Statement(
+    "lanes.guard",
+    """SELECT 1 FROM lanes JOIN workers ON workers.worker_id = lanes.worker_id
+       WHERE lanes.lane_id = :lane_id AND lanes.worker_id = :worker AND lanes.fence = :fence
+       AND lanes.state = 'leased' AND workers.lease_until > :real_now""",
+    returns=True,
+    rows=1,
+    postgres="""SELECT 1 FROM lanes JOIN workers ON workers.worker_id = lanes.worker_id
+       WHERE lanes.lane_id = :lane_id AND lanes.worker_id = :worker AND lanes.fence = :fence
+       AND lanes.state = 'leased' AND workers.lease_until > :real_now FOR NO KEY UPDATE OF lanes""",
+)
+FINISH = Statement(
+    "lanes.finish",
+    """UPDATE lanes SET state = CASE WHEN hints > :hints THEN 'ready' ELSE 'idle' END, due_at = :now, attempts = 0,
+       worker_id = '', run_id = :run_id, blocker = '', trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
+    rows=1,
+)
+# Back to the line: at `due_at`, or at once when a new hint came while the run was out.
+AGAIN = Statement(
+    "lanes.again",
+    """UPDATE lanes SET state = 'ready', due_at = :due_at, attempts = :attempts, worker_id = '', run_id = :run_id,
+       trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
+    rows=1,
+)
+PARK = Statement(
+    "lanes.park",
+    """UPDATE lanes SET state = 'parked', worker_id = '', run_id = :run_id, blocker = :blocker, attempts = 0,
+       trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
+    rows=1,
+)
+# Waiting: granted at once when the need was met meanwhile; the need's row is locked by the statement before.
+WAIT = Statement(
+    "lanes.wait",
+    """UPDATE lanes SET state = CASE WHEN EXISTS (SELECT 1 FROM waiters JOIN needs ON needs.need_key = waiters.need_key
+         WHERE waiters.lane_id = :lane_id AND needs.met_at IS NULL) THEN 'waiting' ELSE 'ready' END,
+       due_at = :now, attempts = 0, worker_id = '', run_id = :run_id, trace = :trace
+       WHERE lane_id = :lane_id AND fence = :fence""",
+    rows=1,
+)
+FREEZE = Statement("lanes.freeze", "UPDATE lanes SET frozen = :frozen WHERE lane_id = :lane_id AND frozen = ''")
+START = Statement(
+    "lanes.start",
+    """INSERT INTO lanes (lane_id, connection, kind, subject_id, state, due_at, hints)
+       VALUES (:lane_id, :connection, :kind, :subject_id, 'ready', :now, 1)
+       ON CONFLICT (lane_id) DO UPDATE SET hints = lanes.hints + 1,
+         due_at = CASE WHEN lanes.state = 'idle' THEN excluded.due_at ELSE lanes.due_at END,
+         state = CASE WHEN lanes.state = 'idle' THEN 'ready' ELSE lanes.state END""",
+)
+RELEASE = Statement(
+    "lanes.release",
+    """UPDATE lanes SET state = 'ready', due_at = :now, blocker = '', attempts = 0
+       WHERE lane_id = :lane_id AND state IN ('parked', 'idle', 'waiting', 'ready')""",
+)
+REPOST = Statement("lanes.repost", "UPDATE lanes SET generation = generation + 1, frozen = '' WHERE lane_id = :lane_id", rows=1)
+BLOCKED_BY = Statement(
+    "lanes.blocked_by", "SELECT lane_id FROM lanes WHERE blocker = :blocker AND state = 'parked' ORDER BY due_at LIMIT :limit", returns=True
+)
+BLOCKED_COUNT = Statement("lanes.blocked_count", "SELECT COUNT(*) FROM lanes WHERE blocker = :blocker AND state = 'parked'", returns=True)
+BY_ID = Statement(
+    "lanes.by_id",
+    """SELECT lane_id, connection, kind, subject_id, state, due_at, attempts, blocker, trace, run_id, frozen FROM lanes
+       WHERE lane_id = :lane_id""",
+    returns=True,
+)
+OF_SUBJECT = Statement(
+    "lanes.of_subject", "SELECT lane_id, trace FROM lanes WHERE lane_id LIKE :pattern ESCAPE '!' LIMIT 20", returns=True
+)
+OF_TRACE = Statement("lanes.of_trace", "SELECT lane_id FROM lanes WHERE trace = :trace", returns=True)
+STATES = Statement("lanes.states", "SELECT state, COUNT(*) FROM lanes GROUP BY state", returns=True)
+NEXT_DUE = Statement("lanes.next_due", "SELECT MIN(due_at) FROM lanes WHERE state = 'ready'", returns=True)
+# Lanes of workers whose lease ran out: free again, under the next fence.
+REAP = Statement(
+    "lanes.reap",
+    """UPDATE lanes SET state = 'ready', worker_id = '', fence = fence + 1, due_at = :now
+       WHERE state = 'leased' AND (worker_id IN (SELECT worker_id FROM workers WHERE lease_until <= :real_now)
+       OR worker_id NOT IN (SELECT worker_id FROM workers))""",
+)
+
+JOIN = Statement(
+    "workers.join",
+    """INSERT INTO workers (worker_id, started_at, lease_until, host, pid) VALUES (:worker, :now, :until, :host, :pid)""",
+    rows=1,
+)
+# Renewal never revives a lease that has run out: the lanes may be somebody else's by now.
+RENEW = Statement(
+    "workers.renew",
+    "UPDATE workers SET lease_until = :until WHERE worker_id = :worker AND lease_until > :real_now",
+    rows=1,
+)
+LEAVE = Statement("workers.leave", "DELETE FROM workers WHERE worker_id = :worker")
+FORGET_DEAD = Statement(
+    "workers.forget_dead",
+    """DELETE FROM workers WHERE lease_until <= :long_ago
+       AND worker_id NOT IN (SELECT worker_id FROM lanes WHERE state = 'leased')""",
+)
+ALIVE = Statement("workers.alive", "SELECT worker_id, host, pid, lease_until FROM workers WHERE lease_until > :real_now", returns=True)
+
+RUN_BEGIN = Statement(
+    "runs.begin",
+    """INSERT INTO runs (run_id, lane_id, process, attempt, started_at, ended_at, outcome, detail, actor, trace)
+       VALUES (:run_id, :lane_id, :process, :attempt, :started_at, :ended_at, :outcome, :detail, :actor, :trace)
+       ON CONFLICT (run_id) DO NOTHING""",
+)
+RUNS_OF_LANE = Statement(
+    "runs.of_lane",
+    """SELECT run_id, process, attempt, started_at, ended_at, outcome, detail, actor FROM runs WHERE lane_id = :lane_id
+       ORDER BY started_at""",
+    returns=True,
+)

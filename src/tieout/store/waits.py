@@ -1,0 +1,111 @@
+"""Needs, waiters and holds: what a run waits for, without blocking anything in memory."""
+
+from tieout.store.statements import Statement
+
+# Locks the need's row (or makes it), so that waiter and binder see each other.
+NEED = Statement(
+    "needs.touch",
+    "INSERT INTO needs (need_key) VALUES (:need_key) ON CONFLICT (need_key) DO UPDATE SET value = needs.value",
+)
+MEET = Statement(
+    "needs.meet",
+    """INSERT INTO needs (need_key, met_at, value) VALUES (:need_key, :now, :value)
+       ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at, value = excluded.value""",
+)
+MET = Statement("needs.met", "SELECT value FROM needs WHERE need_key = :need_key AND met_at IS NOT NULL", returns=True)
+UNMEET = Statement("needs.unmeet", "UPDATE needs SET met_at = NULL WHERE need_key = :need_key")
+WAIT = Statement(
+    "waiters.add",
+    """INSERT INTO waiters (lane_id, need_key, on_lane, what, since, deadline_at)
+       VALUES (:lane_id, :need_key, :on_lane, :what, :now, :deadline_at)
+       ON CONFLICT (lane_id, need_key) DO NOTHING""",
+)
+FORGET = Statement("waiters.forget", "DELETE FROM waiters WHERE lane_id = :lane_id")
+# Wake every lane that waited for this, once nothing else that it waits for is unmet.
+WAKE = Statement(
+    "waiters.wake",
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting'
+       AND lane_id IN (SELECT lane_id FROM waiters WHERE need_key = :need_key)""",
+)
+SWEEP = Statement(
+    "waiters.sweep",
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting' AND NOT EXISTS (
+       SELECT 1 FROM waiters JOIN needs ON needs.need_key = waiters.need_key
+       WHERE waiters.lane_id = lanes.lane_id AND needs.met_at IS NULL) RETURNING lane_id""",
+    returns=True,
+)
+OVERDUE = Statement(
+    "waiters.overdue",
+    """SELECT waiters.lane_id, waiters.need_key, waiters.what, waiters.since FROM waiters JOIN lanes ON lanes.lane_id = waiters.lane_id
+       WHERE waiters.deadline_at <= :now AND lanes.state = 'waiting' ORDER BY waiters.deadline_at LIMIT :limit""",
+    returns=True,
+)
+OF_LANE = Statement(
+    "waiters.of_lane", "SELECT need_key, on_lane, what, since, deadline_at FROM waiters WHERE lane_id = :lane_id", returns=True
+)
+# Would waiting on that lane close a circle? Walks from the lane waited on, along who waits for whom.
+CYCLE = Statement(
+    "waiters.cycle",
+    """WITH RECURSIVE chain (lane_id) AS (
+         SELECT on_lane FROM waiters WHERE lane_id = :lane_id AND on_lane <> ''
+         UNION SELECT waiters.on_lane FROM waiters JOIN chain ON waiters.lane_id = chain.lane_id WHERE waiters.on_lane <> '')
+       SELECT 1 FROM chain WHERE lane_id = :lane_id LIMIT 1""",
+    returns=True,
+    rows=0,
+)
+PARK_WAITING = Statement(
+    "lanes.park_waiting", "UPDATE lanes SET state = 'parked' WHERE lane_id = :lane_id AND state = 'waiting'", rows=1
+)
+
+HOLD = Statement(
+    "holds.take",
+    "INSERT INTO holds (resource, lane_id, since) VALUES (:resource, :lane_id, :now) ON CONFLICT (resource) DO NOTHING",
+    rows=1,
+)
+HOLDER = Statement("holds.holder", "SELECT lane_id FROM holds WHERE resource = :resource", returns=True)
+HELD_NEED = Statement(
+    "holds.need",
+    """INSERT INTO needs (need_key, met_at) VALUES (:need_key, NULL)
+       ON CONFLICT (need_key) DO UPDATE SET met_at = NULL""",
+)
+# The hold was freed between the refusal and this commit: then nothing is waited for.
+HOLD_STILL_TAKEN = Statement(
+    "holds.recheck",
+    """UPDATE needs SET met_at = :now WHERE need_key = :need_key
+       AND NOT EXISTS (SELECT 1 FROM holds WHERE resource = :resource)""",
+)
+# Upserts, so that a waiter that is just writing its need meets this row and looks again.
+FREED = Statement(
+    "holds.freed",
+    """INSERT INTO needs (need_key, met_at) SELECT 'hold|' || resource, :now FROM holds WHERE lane_id = :lane_id
+       ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at""",
+    postgres="""INSERT INTO needs (need_key, met_at) SELECT 'hold|' || resource, CAST(:now AS BIGINT) FROM holds WHERE lane_id = :lane_id
+       ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at""",
+)
+FREE_WAKE = Statement(
+    "holds.wake",
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting' AND lane_id IN (SELECT waiters.lane_id FROM waiters
+       JOIN holds ON waiters.need_key = 'hold|' || holds.resource WHERE holds.lane_id = :lane_id)""",
+)
+FREE = Statement("holds.free", "DELETE FROM holds WHERE lane_id = :lane_id")
+# Holds of lanes that nobody runs any more: say that they are free before they are deleted.
+DEAD_FREED = Statement(
+    "holds.dead_freed",
+    """INSERT INTO needs (need_key, met_at) SELECT 'hold|' || resource, :now FROM holds
+       WHERE lane_id NOT IN (SELECT lane_id FROM lanes WHERE state = 'leased')
+       ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at""",
+    postgres="""INSERT INTO needs (need_key, met_at) SELECT 'hold|' || resource, CAST(:now AS BIGINT) FROM holds
+       WHERE lane_id NOT IN (SELECT lane_id FROM lanes WHERE state = 'leased')
+       ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at""",
+)
+FREE_DEAD = Statement(
+    "holds.free_dead",
+    """DELETE FROM holds WHERE lane_id NOT IN (SELECT lane_id FROM lanes WHERE state = 'leased')""",
+)
+
+# Which needs of one producer are unmet: `sync_account` learns here where its customer is wanted.
+UNMET = Statement(
+    "needs.unmet",
+    "SELECT need_key FROM needs WHERE need_key >= :low AND need_key < :high AND met_at IS NULL ORDER BY need_key",
+    returns=True,
+)

@@ -1,0 +1,234 @@
+"""One PostgreSQL connection in pipeline mode: many prepared statements on their way at once, answers as they come.
+
+psycopg's own cursors cost about 100 us each; the protocol below them (libpq through `psycopg.pq`) costs a tenth of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import psycopg
+from psycopg import pq
+
+from tieout.store.statements import Row, Statement, Step, Violated
+
+Answer = pq.abc.PGresult
+_FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED, pq.ExecStatus.BAD_RESPONSE)
+_BYTEA = 17
+_TEXTS = frozenset({18, 19, 25, 705, 1042, 1043})
+_NUMBERS = frozenset({20, 21, 23, 26, 1700, 5069})  # sums are numeric; all that we sum are integers
+
+
+class Lost(Exception):
+    """The connection broke; what was on its way may or may not have been done."""
+
+
+class Wire:
+    """A connection that this event loop drives. `lost` once it is broken."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self.lost: Lost | None = None
+        self._connection = connection
+        self._pg = connection.pgconn
+        self._pg.nonblocking = 1
+        self._pg.enter_pipeline_mode()
+        self._prepared: dict[Statement, bytes] = {}
+        self._asked: deque[tuple[asyncio.Future[list[Answer]], list[Answer]]] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._socket = self._pg.socket
+        self._writing = False
+        self._loop.add_reader(self._socket, self._readable)
+
+    @classmethod
+    async def connect(cls, url: str, settings: Sequence[str] = ()) -> Wire:
+        """Open a connection and put these session settings in force. Raises Lost."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise Lost(str(error)) from error
+        try:
+            await connection.execute("; ".join(settings))
+        except psycopg.Error as error:
+            await connection.close()
+            raise Lost(str(error)) from error
+        return cls(connection)
+
+    async def run(self, steps: Sequence[Step]) -> list[Answer]:
+        """Send steps together and wait for all their answers, one for each, failed ones too. Raises Lost; Violated,
+        with nothing sent, when the database does not know a statement or a value can not be sent."""
+        fresh = [statement for statement, _ in steps if statement not in self._prepared]
+        if fresh:
+            await self._prepare(list(dict.fromkeys(fresh)))
+        try:
+            ready = [(self._prepared[statement], *encoded(statement, params)) for statement, params in steps]
+        except (KeyError, UnicodeError) as error:
+            raise Violated(f"{type(error).__name__}: {error}") from error
+        return await self._exchange(ready)
+
+    async def _prepare(self, statements: list[Statement]) -> None:
+        for statement in statements:
+            future = self._ask()
+            name = f"s{id(statement):x}".encode()
+            self._pg.send_prepare(name, statement.postgres.encode())
+            self._send()
+            (answer,) = await future
+            if answer.status in _FAILED:
+                raise Violated(f"{statement.name}: {error_text(answer)}")
+            self._prepared[statement] = name
+
+    async def _exchange(
+        self, ready: list[tuple[bytes, list[bytes | None], list[int] | None]]
+    ) -> list[Answer]:
+        future = self._ask()
+        try:
+            send = self._pg.send_query_prepared
+            for name, values, formats in ready:
+                send(name, values, formats)
+            self._send()
+        except psycopg.OperationalError as error:
+            self._lose(str(error))
+        return await future
+
+    def _ask(self) -> asyncio.Future[list[Answer]]:
+        if self.lost is not None:
+            raise self.lost
+        future: asyncio.Future[list[Answer]] = self._loop.create_future()
+        self._asked.append((future, []))
+        return future
+
+    def _send(self) -> None:
+        self._pg.pipeline_sync()
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            unsent = self._pg.flush()
+        except psycopg.OperationalError as error:
+            self._lose(str(error))
+            return
+        if unsent and not self._writing:
+            self._loop.add_writer(self._socket, self._flush)
+        elif self._writing and not unsent:
+            self._loop.remove_writer(self._socket)
+        self._writing = bool(unsent)
+
+    def _readable(self) -> None:
+        try:
+            self._pg.consume_input()
+            self._collect()
+        except psycopg.OperationalError as error:
+            self._lose(str(error))
+            return
+        if self._pg.status == pq.ConnStatus.BAD:
+            self._lose(self._pg.get_error_message())
+
+    def _collect(self) -> None:
+        """Take what has arrived: results, each group of them closed by its synchronisation point."""
+        ended = False
+        while not self._pg.is_busy():
+            answer = self._pg.get_result()
+            if answer is None:
+                if ended:
+                    return  # two in a row: nothing more is there
+                ended = True
+                continue
+            ended = False
+            if not self._asked:
+                continue  # a farewell of the server: the next read says that the connection is gone
+            future, answers = self._asked[0]
+            if answer.status != pq.ExecStatus.PIPELINE_SYNC:
+                answers.append(answer)
+                continue
+            self._asked.popleft()
+            if not future.done():
+                future.set_result(answers)
+
+    def _lose(self, reason: str) -> None:
+        if self.lost is None:
+            self.lost = Lost(" ".join(reason.split()))
+            self._unwatch()
+        asked, self._asked = self._asked, deque()
+        for future, answers in asked:
+            if not future.done():
+                farewell = next((error_text(answer) for answer in answers if answer.status in _FAILED), "")
+                future.set_exception(Lost(f"{self.lost} {farewell}".strip()))
+
+    def _unwatch(self) -> None:
+        self._loop.remove_reader(self._socket)
+        if self._writing:
+            self._loop.remove_writer(self._socket)
+            self._writing = False
+
+    async def close(self) -> None:
+        """Close the connection; whoever still waits for an answer gets Lost."""
+        self._lose("the connection was closed")
+        await self._connection.close()
+
+
+def encoded(statement: Statement, params: Any) -> tuple[list[bytes | None], list[int] | None]:
+    """The parameters of a statement as PostgreSQL takes them: text form, bytes as they are. Raises Violated."""
+    values: list[bytes | None] = []
+    binary = False
+    for value in statement.postgres_values(params):
+        kind = type(value)
+        if kind is str:
+            raw = value.encode()
+            if b"\0" in raw:
+                raise Violated(f"{statement.name}: PostgreSQL keeps no NUL character in a text")
+            values.append(raw)
+        elif value is None:
+            values.append(None)
+        elif kind is int or kind is bool:
+            values.append(b"%d" % value)
+        elif kind is bytes:
+            values.append(value)
+            binary = True
+        else:
+            raise Violated(f"{statement.name}: a {kind.__name__} is no value for the store")
+    if not binary:
+        return values, None
+    return values, [1 if type(value) is bytes else 0 for value in statement.postgres_values(params)]
+
+
+def failed(answer: Answer) -> bool:
+    """Whether the database refused the statement, or skipped it because an earlier one of its group was refused."""
+    return answer.status in _FAILED
+
+
+def sqlstate(answer: Answer) -> str:
+    """The five characters that say what was refused; empty for a statement that was only skipped."""
+    return (answer.error_field(pq.DiagnosticField.SQLSTATE) or b"").decode()
+
+
+def error_text(answer: Answer) -> str:
+    """The database's own words."""
+    return (answer.error_field(pq.DiagnosticField.MESSAGE_PRIMARY) or b"").decode(errors="replace")
+
+
+def rows_of(answer: Answer) -> list[Row]:
+    """The rows of an answer as Python values: text, integers and bytes; nothing else is in our tables."""
+    columns = range(answer.nfields)
+    read = [_reader(answer.ftype(column)) for column in columns]
+    get = answer.get_value
+    rows = []
+    for row in range(answer.ntuples):
+        raw = [get(row, column) for column in columns]
+        rows.append(tuple([None if value is None else as_(value) for value, as_ in zip(raw, read, strict=True)]))
+    return rows
+
+
+def _reader(oid: int) -> Any:
+    if oid in _NUMBERS:
+        return int
+    if oid in _TEXTS:
+        return bytes.decode
+    if oid == _BYTEA:
+        return _bytes
+    raise TypeError(f"a column of type {oid} is none of ours")
+
+
+def _bytes(raw: bytes) -> bytes:
+    return bytes.fromhex(raw[2:].decode())
