@@ -1,0 +1,189 @@
+"""The one composition root: configuration in, a hub out. Nothing else opens a store, a socket or a connector."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tieout.connectors import registry
+from tieout.connectors.contract import Inbound, World
+from tieout.engine.budget import Budget, BudgetedTransport
+from tieout.engine.housekeeping import Housekeeping
+from tieout.engine.hub import Connection, Hub, Policy
+from tieout.engine.lease import Lease
+from tieout.engine.metrics import Metrics
+from tieout.engine.worker import Worker
+from tieout.masterdata.rules import RuleErrors
+from tieout.masterdata.tables import MasterData, load, read_rule_files
+from tieout.ports import Chance, Clock, Ids, Store, Transport
+from tieout.processes import PROCESSES
+from tieout.security.keyring import COMPANY, KeyRing, master_key_file
+from tieout.settings import ConfigurationError, Settings, SettingsFile
+from tieout.store.database import open_store, upgrade
+from tieout.system import AiohttpTransport, SystemChance, SystemClock, SystemIds
+
+
+class Ports(msgspec.Struct, kw_only=True):
+    """The outside world, as given to the composition: real by default, simulated in the proving ground."""
+
+    clock: Clock
+    ids: Ids
+    chance: Chance
+    transport: Transport
+    store: Store | None = None
+
+
+def system_ports(clock: Clock | None = None) -> Ports:
+    """The machine's own clock, ids, randomness and sockets."""
+    return Ports(
+        clock=clock or SystemClock(), ids=SystemIds(), chance=SystemChance(), transport=AiohttpTransport()
+    )
+
+
+class App:
+    """A composed hub with its worker and its housekeeping."""
+
+    def __init__(self, hub: Hub, settings: Settings) -> None:
+        self.hub = hub
+        self.settings = settings
+        self.lease = Lease(hub=hub, worker=hub.ids.new())
+        self.worker = Worker(hub, self.lease)
+        self.housekeeping = Housekeeping(hub, self.lease, self.worker)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Join as a worker and begin to work."""
+        await self.lease.join(platform.node(), os.getpid())
+        self._tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.housekeeping.run())]
+
+    async def wait(self) -> None:
+        """Until the work ends by itself (the lease is lost)."""
+        await asyncio.gather(*self._tasks)
+
+    async def stop(self) -> None:
+        """End the work in order: runs in hand are cancelled, their lanes handed back."""
+        self.housekeeping.stop()
+        self.worker.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks and not self.lease.lost:
+            await self.lease.leave()
+        await self.close()
+
+    async def close(self) -> None:
+        await self.hub.world.transport.close()
+        await self.hub.store.close()
+
+
+def read_settings(path: Path) -> SettingsFile:
+    """Read the configuration file. Raises ConfigurationError."""
+    return SettingsFile(path)
+
+
+def database_url(file: SettingsFile, override: str | None = None) -> str:
+    """The database, with a relative SQLite path taken from the configuration's folder."""
+    url = override or file.settings.database.url
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:////") and ":memory:" not in url:
+        return f"sqlite:///{file.directory.resolve() / url.removeprefix('sqlite:///')}"
+    return url
+
+
+async def compose(
+    file: SettingsFile,
+    ports: Ports,
+    *,
+    database: str | None = None,
+    migrate: bool = True,
+    echo_suppression: bool | None = None,
+) -> App:
+    """Build the hub. Raises ConfigurationError."""
+    settings = file.settings
+    url = database_url(file, database)
+    if ports.store is None and migrate:
+        upgrade(url)
+    store = ports.store or open_store(url, writer=ports.ids.new())
+    master = master_key_file(file.directory / settings.keys.master, ports.chance)
+    budgets: dict[str, Budget] = {}
+    transport = BudgetedTransport(ports.transport, budgets)
+    world = World(clock=ports.clock, chance=ports.chance, transport=transport)
+    connections = {
+        name: _connection(file, name, section, world) for name, section in settings.connections.items()
+    }
+    budgets |= {name: Budget(connection.limits, ports.clock) for name, connection in connections.items()}
+    _check_routes(file, connections)
+    policy = Policy(
+        lease_seconds_real=settings.engine.lease_seconds,
+        runs_at_once=settings.engine.runs_at_once,
+        status_poll_seconds=settings.engine.status_poll_seconds,
+        echo_suppression=settings.engine.echo_suppression if echo_suppression is None else echo_suppression,
+    )
+    hub = Hub(
+        company=settings.company,
+        store=store,
+        clock=ports.clock,
+        ids=ports.ids,
+        chance=ports.chance,
+        world=world,
+        keyring=KeyRing(master, ports.chance),
+        connections=connections,
+        budgets=budgets,
+        processes=PROCESSES,
+        masterdata=_masterdata(file),
+        policy=policy,
+        metrics=Metrics(),
+        single_operator=settings.local_mode,
+    )
+    await hub.open_key(COMPANY)
+    return App(hub, settings)
+
+
+def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: World) -> Connection:
+    vendor = section.get("vendor")
+    if vendor not in registry.vendors():
+        line = file.line_of(f"connections.{name}.vendor")
+        raise ConfigurationError(
+            f"{file.path}:{line}: connection {name}: vendor = one of {', '.join(registry.vendors())}"
+        )
+    descriptor = registry.descriptor(str(vendor))
+    role = section.get("role", descriptor.roles[0])
+    if role not in descriptor.roles:
+        line = file.line_of(f"connections.{name}.role")
+        raise ConfigurationError(f"{file.path}:{line}: connection {name}: role = one of {', '.join(descriptor.roles)}")
+    given = {key: value for key, value in section.items() if key not in ("vendor", "role")}
+    config = file.convert(given, descriptor.config, f".connections.{name}")
+    api = descriptor.open(name, config, world)
+    return Connection(
+        name=name,
+        vendor=descriptor.vendor,
+        roles=descriptor.roles,
+        api=api,
+        limits=descriptor.limits(config),
+        has_webhook_secret=isinstance(api, Inbound) and bool(getattr(config, "webhook_secrets", ())),
+    )
+
+
+def _masterdata(file: SettingsFile) -> MasterData:
+    try:
+        files = read_rule_files(file.directory / file.settings.rules)
+        return load(files, [given.value() for given in file.settings.entities])
+    except (RuleErrors, OSError) as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _check_routes(file: SettingsFile, connections: dict[str, Connection]) -> None:
+    """Every legal entity's routes lead to a connection of the right role."""
+    for entity in file.settings.entities:
+        for role, name in (("billing", entity.billing), ("erp", entity.erp)):
+            if name not in connections or role not in connections[name].roles:
+                line = file.line_of(f"entities.{entity.code}.{role}")
+                known = (
+                    ", ".join(other for other, connection in connections.items() if role in connection.roles)
+                    or "none"
+                )
+                raise ConfigurationError(
+                    f"{file.path}:{line}: entity {entity.code}: {role} = {name!r} is no {role} connection; there are: {known}"
+                )

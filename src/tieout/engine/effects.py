@@ -1,0 +1,430 @@
+"""One outside write, at most once: plan, freeze, commit SENT, send, and out of every doubt by look-up, never by a guess."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from tieout.canonical.ids import Ref
+from tieout.canonical.model import encode
+from tieout.canonical.outcome import (
+    Absent,
+    Confirmed,
+    Failure,
+    Found,
+    Inconclusive,
+    NotFound,
+    OutcomeUnknown,
+    Receipt,
+    SendOutcome,
+)
+from tieout.canonical.write import Write, decode_write, encode_write
+from tieout.connectors.contract import Keys, OperationTraits, Verifier, Writer
+from tieout.engine.keys import content_hash, document_key, wire_key
+from tieout.engine.ledger import EffectRow, binding_steps, effect_of, kind_of, meet, posted_need, receipt_of
+from tieout.engine.moments import micros, moment
+from tieout.engine.retry import backoff
+from tieout.engine.stops import Diverged, Facts, Need, NotYet, Parked, RunAgain
+from tieout.store import documents, effects
+from tieout.store.statements import Refused, Step
+
+if TYPE_CHECKING:
+    from tieout.engine.run import Run
+
+# Two empty look-ups at least this far apart, the later one after the horizon, prove that nothing was made.
+_LOOK_AGAIN = timedelta(seconds=5)
+_LOOKS = 2
+# Marks the error of a write whose failure the vendor stored under the wire key.
+_SAVED = "saved: "
+
+
+async def create(
+    run: Run, connection: str, operation: str, write: Write, *, key: str, source: Ref, facts: Facts
+) -> Receipt:
+    """Make the document of one obligation, or answer what the ledger has of it."""
+    run.asked.add(key)
+    raw = encode_write(write)
+    hashed = content_hash(raw)
+    row = run.effects.get(key)
+    if row is None:
+        row = await _in_other_lane(run, key)
+    if row is None:
+        row = _new_row(run, key, connection, operation, source, raw, hashed)
+        outcome = await _send(run, row, write, new=True)
+        receipt = await _settle(run, row, write, outcome, facts)
+    elif row.state == "CONFIRMED":
+        receipt = receipt_of(row)
+        if key not in run.documents:
+            # Confirmed by evidence: the document is known, but not yet bound.
+            frozen = decode_write(_unseal(run, row))
+            await run.commit(*binding_steps(row, frozen, receipt, run.hub.now()))
+        _same_request(run, row, hashed, facts)
+    elif row.state in ("SENT", "UNKNOWN"):
+        receipt = await resolve(run, row, facts)
+        _same_request(run, row, hashed, facts)
+    else:
+        row.request, row.request_hash, row.epoch = raw, hashed, row.epoch + (row.state == "REJECTED")
+        outcome = await _send(run, row, write, new=False)
+        receipt = await _settle(run, row, write, outcome, facts)
+    return await _verified(run, row, receipt, facts)
+
+
+async def _in_other_lane(run: Run, key: str) -> EffectRow | None:
+    """The same key, born in another lane: a run that asks for one in flight elsewhere comes back when it is settled."""
+    rows = await run.hub.store.fetch(effects.BY_KEY, {"effect_key": key}) if run.lane.fence > 1 else []
+    if not rows:
+        return None
+    row = effect_of(rows[0])
+    if row.lane_id != run.lane.lane_id and row.state != "CONFIRMED":
+        raise RunAgain(
+            backoff(run.hub.clock.now(), run.lane.attempts, 0.0),
+            f"{row.operation} in flight for {row.lane_id}",
+        )
+    run.effects[key] = row
+    return row
+
+
+def _new_row(
+    run: Run, key: str, connection: str, operation: str, source: Ref, raw: bytes, hashed: str
+) -> EffectRow:
+    return EffectRow(
+        effect_key=key,
+        document_key=document_key(key),
+        lane_id=run.lane.lane_id,
+        process=run.process,
+        connection=connection,
+        operation=operation,
+        source=str(source),
+        state="PLANNED",
+        epoch=0,
+        attempt=0,
+        looks=0,
+        request=raw,
+        request_hash=hashed,
+        decisions="",
+        first_sent_at=None,
+        sent_at=None,
+        absent_from=None,
+        worker_id=run.worker,
+        fence=run.lane.fence,
+        external_id="",
+        receipt="",
+        resolved_by="",
+        error="",
+        trace=run.trace,
+    )
+
+
+def _traits(run: Run, row: EffectRow) -> tuple[Writer, OperationTraits]:
+    api = run.hub.connection(row.connection).api
+    if not isinstance(api, Writer) or row.operation not in api.operations:
+        raise TypeError(f"connection {row.connection} has no operation {row.operation}")
+    return api, api.operations[row.operation]
+
+
+def _keys(row: EffectRow) -> Keys:
+    return Keys(
+        effect=row.effect_key,
+        document=row.document_key,
+        wire=wire_key(row.effect_key, row.epoch),
+        trace=row.trace,
+    )
+
+
+def _box(row: EffectRow) -> str:
+    return f"effects|{row.effect_key}"
+
+
+def _unseal(run: Run, row: EffectRow) -> bytes:
+    return run.hub.keyring.unseal(bytes(row.request), _box(row), run.key)
+
+
+async def _send(run: Run, row: EffectRow, write: Write, *, new: bool) -> SendOutcome:
+    """Commit SENT, then let the bytes leave: only while the lease outlives the request's hard deadline."""
+    api, traits = _traits(run, row)
+    budget = run.hub.budgets[row.connection]
+    async with budget.deck:
+        await _mark_sent(run, row, new=new)
+        run.check_lease(traits.timeout_seconds)
+        outcome = await api.send(row.operation, write, _keys(row))
+    run.hub.metrics.effects.labels(row.connection, row.operation, type(outcome).__name__).inc()
+    return outcome
+
+
+async def _mark_sent(run: Run, row: EffectRow, *, new: bool) -> None:
+    now = run.hub.now()
+    row.decisions = row.decisions or encode(run.decisions).decode()
+    sealed = run.hub.keyring.seal(row.request, _box(row), run.key)
+    shared = {
+        "effect_key": row.effect_key,
+        "request": sealed,
+        "request_hash": row.request_hash,
+        "decisions": row.decisions,
+        "now": now,
+        "worker": run.worker,
+        "fence": run.lane.fence,
+        "run_id": run.run_id,
+    }
+    audit = run.audit("effect.sent", row.effect_key, f"epoch {row.epoch} request {row.request_hash[:16]}")
+    if new:
+        names = {
+            "document_key": row.document_key,
+            "lane_id": row.lane_id,
+            "process": row.process,
+            "connection": row.connection,
+            "operation": row.operation,
+            "source": row.source,
+            "trace": row.trace,
+        }
+        try:
+            await run.commit((effects.SEND_NEW, {**shared, **names}), audit)
+        except Refused as refused:
+            raise RunAgain(
+                run.hub.clock.now(), f"{row.effect_key} was begun elsewhere", count=False
+            ) from refused
+        row.attempt = 1
+        row.first_sent_at = now
+        run.effects[row.effect_key] = row
+    else:
+        await run.commit(
+            (effects.SEND_AGAIN, {**shared, "epoch": row.epoch, "was": row.state, "attempt": row.attempt}),
+            audit,
+        )
+        row.attempt += 1
+        row.first_sent_at = row.first_sent_at or now
+    row.request = sealed
+    row.state, row.sent_at, row.absent_from, row.looks, row.worker_id = "SENT", now, None, 0, run.worker
+
+
+async def _settle(run: Run, row: EffectRow, write: Write, outcome: SendOutcome, facts: Facts) -> Receipt:
+    """Write down what came of sending, and go on or stop."""
+    if isinstance(outcome, Confirmed):
+        return await _confirm(run, row, write, outcome.receipt, resolved_by="")
+    if isinstance(outcome, OutcomeUnknown):
+        await _doubt(run, row, (_SAVED if outcome.saved else "") + outcome.reason)
+        raise RunAgain(backoff(run.hub.clock.now(), run.lane.attempts, 0.0), f"in doubt: {outcome.reason}")
+    stop = run.stop_for(outcome, facts)
+    state = "PLANNED" if isinstance(stop, RunAgain) else "REJECTED"
+    await run.commit(
+        (effects.NOT_DONE, {"effect_key": row.effect_key, "state": state, "error": str(outcome)[:500]})
+    )
+    row.state = state
+    raise stop
+
+
+async def _confirm(run: Run, row: EffectRow, write: Write, receipt: Receipt, *, resolved_by: str) -> Receipt:
+    now = run.hub.now()
+    row.receipt = encode(receipt).decode()
+    confirmed = {
+        "effect_key": row.effect_key,
+        "external_id": receipt.external_id,
+        "receipt": row.receipt,
+        "now": now,
+        "resolved_by": resolved_by,
+    }
+    steps: list[Step] = [
+        (effects.CONFIRM, confirmed),
+        *binding_steps(row, write, receipt, now),
+        run.audit("effect.confirmed", row.effect_key, f"{receipt.external_id} {resolved_by}".strip()),
+    ]
+    try:
+        await run.commit(*steps)
+    except Refused as refused:
+        # Evidence was quicker: the next run finds it confirmed and binds it.
+        raise RunAgain(run.hub.clock.now(), f"settled meanwhile: {refused}", count=False) from refused
+    row.state, row.external_id = "CONFIRMED", receipt.external_id
+    if resolved_by:
+        run.hub.metrics.in_doubt.labels(resolved_by).inc()
+    return receipt
+
+
+async def _doubt(run: Run, row: EffectRow, reason: str) -> None:
+    await run.commit(
+        (
+            effects.UNKNOWN,
+            {
+                "effect_key": row.effect_key,
+                "error": reason[:500],
+                "absent_from": row.absent_from,
+                "looks": row.looks,
+            },
+        )
+    )
+    row.state, row.error = "UNKNOWN", reason
+
+
+def _last_byte_at(run: Run, row: EffectRow) -> datetime:
+    """The latest moment at which the request can have left: a little after SENT, or now if another worker sent it
+    (its lease has run out, so it sends no more)."""
+    slack = timedelta(seconds=run.hub.policy.send_slack_seconds_real * run.hub.clock.factor)
+    sent = moment(row.sent_at or run.hub.now()) + slack
+    if row.worker_id != run.worker:
+        taken = moment(row.absent_from) if row.absent_from else run.hub.clock.now()
+        row.absent_from = micros(taken)
+        return max(sent, taken)
+    return sent
+
+
+async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
+    """Settle a write in doubt: by the vendor's own idempotency while it lasts, else by look-up, else not yet."""
+    api, traits = _traits(run, row)
+    write = decode_write(_unseal(run, row))
+    now = run.hub.clock.now()
+    window = timedelta(seconds=traits.idempotency_seconds)
+    since_first = now - moment(row.first_sent_at or row.sent_at or run.hub.now())
+    if window and since_first < window * 0.9 and not row.error.startswith(_SAVED):
+        run.check_lease(traits.timeout_seconds)
+        outcome = await api.send(row.operation, write, _keys(row))
+        if isinstance(outcome, Confirmed):
+            return await _confirm(run, row, write, outcome.receipt, resolved_by="vendor idempotency")
+        if not isinstance(outcome, OutcomeUnknown):
+            raise run.stop_for(outcome, facts)
+        await _doubt(run, row, (_SAVED if outcome.saved else "") + outcome.reason)
+        if not outcome.saved:
+            raise RunAgain(backoff(now, run.lane.attempts, 0.0), f"in doubt: {outcome.reason}")
+    last_byte = _last_byte_at(run, row)
+    found = await api.find(row.operation, write, _keys(row), last_byte)
+    if isinstance(found, Found):
+        receipt = await _confirm(run, row, write, found.receipt, resolved_by="look-up")
+        if found.others:
+            raise Parked(
+                "duplicate",
+                f"{row.operation} of {row.source} exists more than once at {row.connection}: "
+                f"{', '.join((receipt.external_id, *found.others))}",
+                f"void or delete all but {receipt.external_id} there, then `tieout exceptions resolve`",
+                facts,
+                effect_key=row.effect_key,
+            )
+        return receipt
+    return await _not_found(run, row, write, found, facts)
+
+
+async def _not_found(
+    run: Run, row: EffectRow, write: Write, found: Absent | Inconclusive, facts: Facts
+) -> Receipt:
+    now = run.hub.clock.now()
+    if isinstance(found, Inconclusive):
+        await _doubt(run, row, row.error or found.reason)
+        raise RunAgain(
+            found.ask_again_at or backoff(now, run.lane.attempts, 0.0), f"look-up failed: {found.reason}"
+        )
+    row.looks = row.looks + 1 if now >= found.conclusive_at else 0
+    if row.looks < _LOOKS:
+        await _doubt(run, row, row.error)
+        early = backoff(now, run.lane.attempts, 0.0)
+        at = (
+            now + _LOOK_AGAIN
+            if row.looks
+            else min(max(early, now + _LOOK_AGAIN), max(found.conclusive_at, now + _LOOK_AGAIN))
+        )
+        raise RunAgain(at, "in doubt: not found yet")
+    row.state, row.epoch = "UNKNOWN", row.epoch + 1
+    row.request = encode_write(write)
+    outcome = await _send(run, row, write, new=False)
+    return await _settle(run, row, write, outcome, facts)
+
+
+def _same_request(run: Run, row: EffectRow, hashed: str, facts: Facts) -> None:
+    """A confirmed effect is never silently taken for another request: it is Diverged, for a person."""
+    if row.request_hash == hashed:
+        return
+    raise Diverged(
+        "diverged",
+        f"{row.operation} of {row.source} stands outside as {row.external_id}, but would now be made otherwise "
+        f"(request {row.request_hash[:12]} is now {hashed[:12]})",
+        "see what changed with `tieout trace`; restore it, or correct the document by a credit memo and resolve",
+        facts,
+        effect_key=row.effect_key,
+    )
+
+
+async def _verified(run: Run, row: EffectRow, receipt: Receipt, facts: Facts) -> Receipt:
+    """Read the document back once and compare it; what differs is `posted with difference`, for a person."""
+    document = run.documents.get(row.effect_key)
+    if document is not None and document.verified_at is not None:
+        return (
+            receipt
+            if document.differences in ("", "accepted")
+            else _differs(row, document.differences, facts)
+        )
+    api = run.hub.connection(row.connection).api
+    write = decode_write(_unseal(run, row))
+    posted, number, period, differences = receipt.posted, receipt.number, receipt.period, ""
+    if isinstance(api, Verifier) and kind_of(write) not in ("customer", "subscription"):
+        try:
+            verified = await api.verify_document(row.operation, write, receipt.external_id)
+        except Failure as failure:
+            raise run.stop_for(failure.outcome) from failure
+        except NotFound as missing:
+            raise Parked(
+                "vanished",
+                f"{row.operation} of {row.source} was made as {receipt.external_id} and is not there any more",
+                "restore it there, or approve a repost: `tieout replay --repost`",
+                facts,
+                effect_key=row.effect_key,
+            ) from missing
+        posted, number, period = verified.receipt.posted, verified.receipt.number, verified.receipt.period
+        differences = "; ".join(
+            f"{name}: asked {ours}, stands {theirs}" for name, ours, theirs in verified.differences
+        )
+    now = run.hub.now()
+    verdict = {"effect_key": row.effect_key, "posted": int(posted), "number": number, "period": period}
+    run.note((documents.VERIFIED, {**verdict, "now": now, "differences": differences}))
+    if posted:
+        run.note(*meet(posted_need(row.source, kind_of(write), row.connection), receipt.external_id, now))
+    if differences:
+        return _differs(row, differences, facts)
+    run.posted_now[row.effect_key] = posted
+    return receipt
+
+
+def _differs(row: EffectRow, differences: str, facts: Facts) -> Receipt:
+    raise Parked(
+        "posted_with_difference",
+        f"{row.operation} of {row.source} stands as {row.external_id} with {differences}",
+        "issue a correcting memo, or have the difference accepted: `tieout exceptions resolve`",
+        facts,
+        effect_key=row.effect_key,
+    )
+
+
+async def settle(run: Run, row: EffectRow, facts: Facts) -> Receipt:
+    """The receipt of an effect that was sent before, out of its doubt if it is in one; nothing is computed anew."""
+    run.asked.add(row.effect_key)
+    if row.state == "CONFIRMED":
+        receipt = receipt_of(row)
+        if row.effect_key not in run.documents:
+            await run.commit(*binding_steps(row, decode_write(_unseal(run, row)), receipt, run.hub.now()))
+    else:
+        receipt = await resolve(run, row, facts)
+    return await _verified(run, row, receipt, facts)
+
+
+async def require_posted(run: Run, connection: str, key: str, source: Ref) -> None:
+    """End the run until the document stands in the ledger. A retry posts the existing draft, never a second one."""
+    if run.posted_now.get(key):
+        return
+    document = run.documents.get(key)
+    row = run.effects[key]
+    kind = document.kind if document is not None else kind_of(decode_write(_unseal(run, row)))
+    if document is not None and document.status == "POSTED":
+        return
+    if document is not None and document.status in ("POST_REJECTED", "WITHDRAWN"):
+        raise Parked(
+            "post_rejected",
+            f"{document.kind} {document.number or document.external_id} was {document.status.lower().replace('_', ' ')} at {connection}",
+            "have it approved there, or correct it, then `tieout exceptions retry`",
+            Facts(
+                amount_minor=document.total_minor,
+                currency=document.currency,
+                entity=document.entity,
+                number=document.source_number,
+            ),
+            effect_key=key,
+        )
+    raise NotYet(
+        Need(
+            key=posted_need(source, kind, connection),
+            what=f"{kind} {row.external_id} to be posted at {connection}",
+        )
+    )

@@ -1,0 +1,69 @@
+"""Polling of what webhooks may have missed: one owner per feed, events and cursor in one transaction."""
+
+from __future__ import annotations
+
+import structlog
+
+from tieout.canonical.outcome import Failure
+from tieout.connectors.contract import ChangeFeed, FeedPage
+from tieout.engine.hub import Connection, Hub
+from tieout.engine.inbox import believe_evidence, steps_to_accept
+from tieout.engine.lease import Lease
+from tieout.store import inbox, records
+from tieout.store.statements import Refused
+
+log = structlog.get_logger("tieout.feeds")
+# Events of one page are taken in by several commits, so that webhooks do not wait behind a large page.
+_AT_ONCE = 200
+
+
+async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
+    """Take in what changed since the cursor; answers how many events were new. Another owner's feed is left alone."""
+    feed = connection.api
+    if not isinstance(feed, ChangeFeed):
+        return 0
+    own = {"connection": connection.name, "worker": lease.worker, "real_now": hub.real_now()}
+    await hub.store.commit([(records.FEED_OWN, own)])
+    taken = 0
+    while True:
+        ((cursor, owner, _, revision),) = await hub.store.fetch(records.FEED, {"connection": connection.name})
+        if owner != lease.worker:
+            return taken
+        try:
+            page = await feed.poll(cursor)
+        except Failure as failure:
+            log.warning("feed_failed", connection=connection.name, outcome=str(failure.outcome)[:300])
+            return taken
+        if page.cursor == cursor and not page.events:
+            return taken
+        try:
+            taken += await _take(hub, lease, connection.name, page, revision)
+        except Refused:
+            return taken  # somebody else owns the feed by now
+        if not page.more:
+            return taken
+
+
+async def _take(hub: Hub, lease: Lease, name: str, page: FeedPage, revision: int) -> int:
+    fresh = [event for event in page.events if not await _known(hub, name, event.id)]
+    for start in range(0, max(len(fresh), 1), _AT_ONCE):
+        part = fresh[start : start + _AT_ONCE]
+        steps = [step for event in part for step in steps_to_accept(hub, event)]
+        if start + _AT_ONCE >= len(fresh):
+            # The cursor moves only with the last of its events.
+            move = {
+                "connection": name,
+                "worker": lease.worker,
+                "cursor": page.cursor,
+                "revision": revision,
+                "now": hub.now(),
+            }
+            steps.append((records.FEED_MOVE, move))
+        await hub.store.commit(steps)
+    for event in fresh:
+        await believe_evidence(hub, event)
+    return len(fresh)
+
+
+async def _known(hub: Hub, name: str, event_id: str) -> bool:
+    return bool(await hub.store.fetch(inbox.KNOWN, {"connection": name, "event_id": event_id}))

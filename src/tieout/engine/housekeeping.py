@@ -1,0 +1,218 @@
+"""What goes on beside the runs: leases, feeds, posting status, waits, seals. Each is a loop that survives its errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import msgspec
+import structlog
+
+from tieout.canonical.ids import Ref
+from tieout.canonical.outcome import Failure
+from tieout.canonical.write import Fields
+from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
+from tieout.engine import feeds, sealing
+from tieout.engine.commands import execute_waiting
+from tieout.engine.hub import Hub
+from tieout.engine.keys import wire_key
+from tieout.engine.lease import Lease
+from tieout.engine.ledger import DocumentRow, document_of, meet, posted_need
+from tieout.engine.worker import Worker
+from tieout.store import documents, effects, lanes, people, waits
+from tieout.store.statements import Refused, Step, StoreUnavailable
+
+log = structlog.get_logger("tieout.housekeeping")
+_STATUS = {"posted": "POSTED", "post_rejected": "POST_REJECTED", "withdrawn": "WITHDRAWN"}
+
+
+class Housekeeping:
+    """The loops of one process."""
+
+    def __init__(self, hub: Hub, lease: Lease, worker: Worker) -> None:
+        self.hub = hub
+        self.lease = lease
+        self.worker = worker
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """All loops, until `stop` or until the lease is lost."""
+        real, factor = self.hub.policy.lease_seconds_real / 3, self.hub.clock.factor
+        loops = [
+            self._every(real, self.heartbeat),
+            self._every(real, self.reap),
+            self._every(0.2, self.commands),
+            self._every(max(self.hub.policy.status_poll_seconds / factor, 0.2), self.statuses),
+            self._every(60 / factor, self.waits),
+            self._every(max(self.hub.policy.seal_seconds / factor, 1), self.seal),
+            self._every(5, self.gauges),
+            self._every(30 / factor, self.assigns),
+        ]
+        for connection in self.hub.connections.values():
+            if isinstance(connection.api, ChangeFeed):
+                seconds = max(connection.api.poll_seconds / factor, 0.5)
+                loops.append(self._every(seconds, partial(self.feed, connection.name)))
+        await asyncio.gather(*loops)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+        while not self._stopping.is_set() and not self.lease.lost:
+            try:
+                await step()
+            except StoreUnavailable as error:
+                log.warning("store_unavailable", step=getattr(step, "__name__", "step"), reason=str(error))
+            except Exception:
+                log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
+            stopped = asyncio.ensure_future(self._stopping.wait())
+            pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
+            _, pending = await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+
+    # -- leases -------------------------------------------------------------------------------------------------
+    async def heartbeat(self) -> None:
+        """Renew; a lease that could not be renewed cancels every call before it runs out."""
+        try:
+            renewed = await self.lease.renew()
+        except StoreUnavailable:
+            renewed = self.lease.until - self.hub.real_now() > 1_000_000
+        if not renewed:
+            self.lease.lost = True
+            log.error("lease_lost", worker=self.lease.worker)
+            self.worker.stop()
+
+    async def reap(self) -> None:
+        """Free the lanes and holds of workers whose lease has run out."""
+        now, real_now = self.hub.now(), self.hub.real_now()
+        long_ago = real_now - 86_400_000_000
+        await self.hub.store.commit(
+            [
+                (lanes.REAP, {"now": now, "real_now": real_now}),
+                (waits.DEAD_FREED, {"now": now}),
+                (waits.FREE_DEAD, {}),
+                (lanes.FORGET_DEAD, {"long_ago": long_ago}),
+            ]
+        )
+        self.worker.wake()
+
+    # -- outside ------------------------------------------------------------------------------------------------
+    async def feed(self, name: str) -> None:
+        """Poll one change feed."""
+        if await feeds.poll(self.hub, self.lease, self.hub.connection(name)):
+            self.worker.wake()
+
+    async def statuses(self) -> None:
+        """Ask which of the created documents are posted by now, many in one call."""
+        rows = await self.hub.store.fetch(documents.UNPOSTED, {"limit": 1000})
+        by_kind: dict[tuple[str, str], list[DocumentRow]] = defaultdict(list)
+        for row in rows:
+            document = document_of(row)
+            by_kind[document.connection, document.kind].append(document)
+        for (name, kind), group in by_kind.items():
+            api = self.hub.connection(name).api
+            if not isinstance(api, StatusReader):
+                continue
+            try:
+                known = await api.statuses(kind, tuple(document.external_id for document in group))
+            except Failure as failure:
+                log.warning("status_poll_failed", connection=name, outcome=str(failure.outcome)[:300])
+                continue
+            for document in group:
+                await self._posting(document, known.get(document.external_id, "withdrawn"))
+
+    async def _posting(self, document: DocumentRow, status: str) -> None:
+        became = _STATUS.get(status)
+        if became is None:
+            return
+        now = self.hub.now()
+        steps: list[Step] = [(documents.STATUS, {"effect_key": document.effect_key, "status": became})]
+        # Rejected and withdrawn wake the waiters too: their process turns it into an exception.
+        steps += meet(
+            posted_need(document.source, document.kind, document.connection), document.external_id, now
+        )
+        await self.hub.store.commit(steps)
+        self.worker.wake()
+
+    async def assigns(self) -> None:
+        """Read back what was assigned in doubt: an older value may have arrived after ours."""
+        rows = await self.hub.store.fetch(effects.ASSIGNS_TO_VERIFY, {"now": self.hub.now(), "limit": 50})
+        for key, connection, kind, target_id, group, revision, box, _, trace in rows:
+            api = self.hub.connection(connection).api
+            if not isinstance(api, Assigner):
+                continue
+            raw = self.hub.keyring.unseal(bytes(box), f"assigns|{key}")
+            fields: Fields = msgspec.json.decode(raw)
+            target = Ref(connection=connection, kind=kind, id=target_id)
+            try:
+                now_there = await api.read_back(target, group, fields)
+            except Failure:
+                continue
+            again = None
+            if msgspec.json.encode(now_there, order="sorted") != msgspec.json.encode(fields, order="sorted"):
+                await api.assign(
+                    target,
+                    group,
+                    fields,
+                    Keys(effect=key, document="", wire=wire_key(key, revision), trace=trace),
+                )
+                again = self.hub.now() + 900_000_000
+            verified = {"assign_key": key, "revision": revision, "verify_at": again}
+            await self.hub.store.commit([(effects.ASSIGN_VERIFY_AT, verified)])
+
+    # -- inside -------------------------------------------------------------------------------------------------
+    async def waits(self) -> None:
+        """Wake what was missed (it must stay 0) and park what waited past its deadline."""
+        now = self.hub.now()
+        (woken,) = await self.hub.store.commit([(waits.SWEEP, {"now": now})])
+        if woken:
+            self.hub.metrics.lost_wakeups.inc(len(woken))
+            log.error("lost_wakeups", lanes=[row[0] for row in woken][:10])
+            self.worker.wake()
+        for lane_id, _, what, since in await self.hub.store.fetch(waits.OVERDUE, {"now": now, "limit": 100}):
+            days = (now - since) // 86_400_000_000
+            row = {
+                "exception_id": self.hub.ids.new(),
+                "code": "waited_too_long",
+                "lane_id": lane_id,
+                "blocker": "",
+                "document": lane_id,
+                "number": "",
+                "entity": "",
+                "currency": "",
+                "amount_minor": None,
+                "cause": f"waited {days} days for {what}",
+                "remedy": "provide what it waits for, then `tieout exceptions retry`",
+                "owner": "",
+                "effect_key": "",
+                "trace": "",
+                "detail": "",
+                "now": now,
+            }
+            try:
+                await self.hub.store.commit([(waits.PARK_WAITING, {"lane_id": lane_id}), (people.OPEN, row)])
+            except Refused:
+                continue
+        await self.hub.store.commit([(people.REOPEN_DUE, {"now": now})])
+
+    async def seal(self) -> None:
+        """Number, chain and sign the audit rows committed since."""
+        await sealing.seal(self.hub)
+
+    async def commands(self) -> None:
+        """Execute what people asked for from other processes."""
+        if await execute_waiting(self.hub):
+            self.worker.wake()
+
+    async def gauges(self) -> None:
+        """Bring the gauges up to date."""
+        for state, count in await self.hub.store.fetch(lanes.STATES, {}):
+            self.hub.metrics.lanes.labels(state).set(count)
+        doubt = await self.hub.store.fetch(effects.IN_DOUBT, {"limit": 1000})
+        self.hub.metrics.unknown.set(len(doubt))
+        self.hub.metrics.exceptions.set(len(await self.hub.store.fetch(people.LIST, {})))
+        for budget in self.hub.budgets.values():
+            budget.recover()

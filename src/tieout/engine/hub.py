@@ -1,0 +1,94 @@
+"""What every run, timer and command of one process share: connections, store, ports, master data. No behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from tieout.canonical.journal import AccountingPeriod
+from tieout.connectors.contract import Limits, World
+from tieout.engine.budget import Budget
+from tieout.engine.metrics import Metrics
+from tieout.engine.moments import micros
+from tieout.engine.process import Process
+from tieout.masterdata.tables import MasterData
+from tieout.ports import Chance, Clock, Ids, Store
+from tieout.security.keyring import KeyRing
+from tieout.store import records
+
+
+class Connection(msgspec.Struct, kw_only=True):
+    """One configured outside system. `api` is the connector's object; what it can do, its Protocols tell."""
+
+    name: str
+    vendor: str
+    roles: tuple[str, ...]
+    api: Any
+    limits: Limits
+    has_webhook_secret: bool = False
+
+
+class Policy(msgspec.Struct, kw_only=True, frozen=True):
+    """How the engine behaves. Seconds marked `real` are of the wall clock, all others technical."""
+
+    lease_seconds_real: int = 60
+    runs_at_once: int = 64
+    wait_deadline: timedelta = timedelta(days=7)
+    send_slack_seconds_real: int = 2
+    status_poll_seconds: int = 20
+    seal_seconds: int = 30
+    echo_suppression: bool = True
+
+
+class Hub(msgspec.Struct, kw_only=True):
+    """The composition of one process."""
+
+    company: str
+    store: Store
+    clock: Clock
+    ids: Ids
+    chance: Chance
+    world: World
+    keyring: KeyRing
+    connections: Mapping[str, Connection]
+    budgets: Mapping[str, Budget]
+    processes: Mapping[str, Process]
+    masterdata: MasterData
+    policy: Policy
+    metrics: Metrics
+    single_operator: bool = True
+    # Swept copies of accounting periods: (ERP connection, subsidiary) -> (when, periods).
+    periods: dict[tuple[str, str], tuple[datetime, tuple[AccountingPeriod, ...]]] = {}
+
+    def now(self) -> int:
+        """The technical moment as the store keeps it."""
+        return micros(self.clock.now())
+
+    def real_now(self) -> int:
+        """The real moment in microseconds, for leases."""
+        return int(self.clock.real_now_micros())
+
+    def connection(self, name: str) -> Connection:
+        """A connection by name. KeyError when there is none."""
+        return self.connections[name]
+
+    def role(self, role: str) -> list[Connection]:
+        """The connections that play a role, in the order of the configuration."""
+        return [connection for connection in self.connections.values() if role in connection.roles]
+
+    async def open_key(self, name: str) -> None:
+        """Make sure that a data key can be used: load it, or make it on first use."""
+        if self.keyring.has(name):
+            return
+        for _ in range(2):
+            rows = await self.store.fetch(records.KEY_LOAD, {"name": name})
+            if rows:
+                self.keyring.open(name, bytes(rows[0][0]))
+                return
+            wrapped = self.keyring.make(name)
+            await self.store.commit(
+                [(records.KEY_SAVE, {"name": name, "wrapped": wrapped, "now": self.now()})]
+            )

@@ -1,0 +1,170 @@
+"""Rows of the effect ledger as values, and the statements that move them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tieout.canonical.ids import Ref
+from tieout.canonical.outcome import Receipt
+from tieout.canonical.write import (
+    ApproveWrite,
+    CustomerWrite,
+    DocumentWrite,
+    PaymentWrite,
+    RefundWrite,
+    SubscriptionWrite,
+    Write,
+)
+from tieout.engine.keys import need_key
+from tieout.store import documents, waits
+from tieout.store.statements import Row, Step
+
+
+class EffectRow(msgspec.Struct, kw_only=True):
+    """One effect as the ledger has it."""
+
+    effect_key: str
+    document_key: str
+    lane_id: str
+    process: str
+    connection: str
+    operation: str
+    source: str
+    state: str
+    epoch: int
+    attempt: int
+    looks: int
+    request: bytes
+    request_hash: str
+    decisions: str
+    first_sent_at: int | None
+    sent_at: int | None
+    absent_from: int | None
+    worker_id: str
+    fence: int
+    external_id: str
+    receipt: str
+    resolved_by: str
+    error: str
+    trace: str
+
+
+_FIELDS = EffectRow.__struct_fields__
+_receipts = msgspec.json.Decoder(Receipt)
+
+
+def effect_of(row: Row) -> EffectRow:
+    """A row of `effects.COLUMNS` as a value."""
+    return EffectRow(**dict(zip(_FIELDS, row, strict=True)))
+
+
+def receipt_of(effect: EffectRow) -> Receipt:
+    """What the ledger recorded of the document that the effect made."""
+    return _receipts.decode(effect.receipt)
+
+
+class DocumentRow(msgspec.Struct, kw_only=True):
+    """One document made outside, as the hub recorded it."""
+
+    effect_key: str
+    connection: str
+    kind: str
+    external_id: str
+    number: str
+    status: str
+    entity: str
+    currency: str
+    total_minor: int
+    tax_minor: int
+    day: str
+    period: str
+    source: str
+    source_number: str
+    reason: str
+    lane_id: str
+    trace: str
+    verified_at: int | None
+    differences: str
+
+
+_DOCUMENT_FIELDS = DocumentRow.__struct_fields__
+
+
+def document_of(row: Row) -> DocumentRow:
+    """A row of `documents.COLUMNS` as a value."""
+    return DocumentRow(**dict(zip(_DOCUMENT_FIELDS, row, strict=True)))
+
+
+def kind_of(write: Write) -> str:
+    """The kind of the document that a write makes."""
+    match write:
+        case CustomerWrite():
+            return "customer"
+        case SubscriptionWrite():
+            return "subscription"
+        case DocumentWrite():
+            return write.kind
+        case PaymentWrite():
+            return "payment"
+        case RefundWrite():
+            return "refund"
+        case ApproveWrite():
+            return write.kind
+
+
+def binding_steps(effect: EffectRow, write: Write, receipt: Receipt, now: int) -> list[Step]:
+    """What is recorded in the commit that confirms a create: the document, its ids in the crosswalk, the need it meets."""
+    kind = kind_of(write)
+    source = str(write.source) if not isinstance(write, ApproveWrite) else effect.source
+    facts: dict[str, Any] = {
+        "effect_key": effect.effect_key,
+        "connection": effect.connection,
+        "kind": kind,
+        "external_id": receipt.external_id,
+        "number": receipt.number,
+        "entity": getattr(write, "entity", ""),
+        "currency": getattr(write, "currency", ""),
+        "total_minor": getattr(write, "total_minor", getattr(write, "amount_minor", 0)),
+        "tax_minor": getattr(write, "tax_minor", 0),
+        "day": write.day.isoformat() if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite) else "",
+        "period": receipt.period,
+        "source": source,
+        "source_number": getattr(write, "number", ""),
+        "reason": getattr(write, "reason", ""),
+        "lane_id": effect.lane_id,
+        "trace": effect.trace,
+        "now": now,
+    }
+    steps: list[Step] = [(documents.CREATED, facts)]
+    if kind in ("customer", "subscription"):
+        steps.append(
+            (
+                documents.BIND,
+                {
+                    "kind": kind,
+                    "canonical_id": source,
+                    "connection": effect.connection,
+                    "external_id": receipt.external_id,
+                    "now": now,
+                },
+            )
+        )
+        steps += meet(f"{kind}|{source}|{effect.connection}", receipt.external_id, now)
+    return steps
+
+
+def meet(key: str, value: str, now: int) -> list[Step]:
+    """A need is met: say so, and wake who waits for it."""
+    return [
+        (waits.MEET, {"need_key": key, "value": value, "now": now}),
+        (waits.WAKE, {"need_key": key, "now": now}),
+    ]
+
+
+def posted_need(source: Ref | str, kind: str, connection: str) -> str:
+    """The need of a document that stands in the ledger of a connection."""
+    if isinstance(source, Ref):
+        return need_key(f"posted-{kind}", source, connection)
+    return f"posted-{kind}|{source}|{connection}"

@@ -1,0 +1,298 @@
+"""The worker: claims lanes, runs their processes, ends each run in one guarded commit."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from tieout.canonical.outcome import NotFound
+from tieout.engine import exceptions
+from tieout.engine.hub import Hub
+from tieout.engine.lease import Lease
+from tieout.engine.moments import micros, moment
+from tieout.engine.retry import BUG_ATTEMPTS, backoff
+from tieout.engine.run import Lane, Run, lane_from
+from tieout.engine.stops import Blocked, FencedOut, Ignored, NotYet, Parked, RunAgain, Stop
+from tieout.store import inbox, lanes, people, waits
+from tieout.store.statements import Refused, Step, StoreUnavailable
+
+log = structlog.get_logger("tieout.engine")
+# Poll at least this often (real seconds) for lanes made ready by other processes.
+_POLL_SECONDS = 1.0
+
+
+class Worker:
+    """Claims and runs lanes of one process until stopped."""
+
+    def __init__(self, hub: Hub, lease: Lease) -> None:
+        self.hub = hub
+        self.lease = lease
+        self.running: dict[str, asyncio.Task[None]] = {}
+        self.activity = asyncio.Event()
+        self._stopping = False
+
+    def wake(self) -> None:
+        """Something became ready in this process: look at once."""
+        self.activity.set()
+
+    async def run(self) -> None:
+        """Claim and run until `stop`, or until the lease is lost."""
+        while not self._stopping and not self.lease.lost:
+            try:
+                claimed = await self._claim()
+                await self._rest(claimed)
+            except StoreUnavailable as error:
+                log.warning("store_unavailable", reason=str(error))
+                await self.hub.clock.sleep_real(0.5)
+        for task in list(self.running.values()):
+            task.cancel()
+        await asyncio.gather(*self.running.values(), return_exceptions=True)
+
+    def stop(self) -> None:
+        self._stopping = True
+        self.activity.set()
+
+    async def _claim(self) -> int:
+        free = self.hub.policy.runs_at_once - len(self.running)
+        if free <= 0:
+            return 0
+        claim = {"worker": self.lease.worker, "now": self.hub.now(), "limit": free}
+        (rows,) = await self.hub.store.commit([(lanes.CLAIM, claim)])
+        for row in rows:
+            lane = lane_from(row)
+            task = asyncio.create_task(self.run_lane(lane), name=lane.lane_id)
+            self.running[lane.lane_id] = task
+            task.add_done_callback(self._done)
+        return len(rows)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.running.pop(task.get_name(), None)
+        self.activity.set()
+
+    async def _rest(self, claimed: int) -> None:
+        """Wait for work: a hint, a finished run, the next due moment, or the poll."""
+        if claimed and len(self.running) < self.hub.policy.runs_at_once:
+            return
+        self.activity.clear()
+        pause = _POLL_SECONDS
+        if len(self.running) < self.hub.policy.runs_at_once:
+            (row,) = await self.hub.store.fetch(lanes.NEXT_DUE, {})
+            if row[0] is not None:
+                seconds = (
+                    (moment(row[0]) - self.hub.clock.now()) / timedelta(seconds=1) / self.hub.clock.factor
+                )
+                pause = max(0.0, min(pause, seconds))
+        waiting = asyncio.ensure_future(self.activity.wait())
+        sleeping = asyncio.ensure_future(self.hub.clock.sleep_real(pause))
+        _, pending = await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+
+    # -- one run ------------------------------------------------------------------------------------------------
+    async def run_lane(self, lane: Lane) -> None:
+        """Run the lane's process once and end it in one commit."""
+        process = self.hub.processes[lane.kind]
+        run = Run(self.hub, lane, process.name, self.hub.ids.new(), self.lease)
+        started = self.hub.now()
+        try:
+            ended = await self._execute(run, process)
+            await self._end(run, ended, started)
+        except FencedOut:
+            log.warning("fenced_out", lane=lane.lane_id, trace=run.trace)
+        except StoreUnavailable as error:
+            # The lane stays leased; it is claimed again when the lease is reaped, or by this worker's own sweep.
+            log.warning("run_not_ended", lane=lane.lane_id, trace=run.trace, reason=str(error))
+            await self._hand_back(lane)
+
+    async def _hand_back(self, lane: Lane) -> None:
+        """After a store failure: put the lane back into the line once the store answers again."""
+        while not self.lease.lost and not self._stopping:
+            await self.hub.clock.sleep_real(0.5)
+            back = {
+                "lane_id": lane.lane_id,
+                "fence": lane.fence,
+                "due_at": self.hub.now(),
+                "attempts": lane.attempts,
+                "run_id": "",
+                "trace": lane.trace,
+            }
+            try:
+                await self.hub.store.commit([(lanes.AGAIN, back)])
+            except Refused:
+                return
+            except StoreUnavailable:
+                continue
+            return
+
+    async def _execute(self, run: Run, process: Any) -> Stop | None:
+        try:
+            await run.load()
+            await process.function(run, run.lane.subject)
+        except FencedOut:
+            raise
+        except Stop as stop:
+            return stop
+        except NotFound as missing:
+            return Parked(
+                "not_found",
+                f"{missing} does not exist there",
+                "restore it, or resolve this once it is no longer wanted",
+            )
+        except StoreUnavailable:
+            raise
+        except Exception as bug:  # noqa: BLE001 - a poison event must not take the worker along
+            return self._bug(run, bug)
+        orphans = run.orphans()
+        if orphans:
+            keys = ", ".join(f"{row.operation} {row.external_id or row.document_key}" for row in orphans)
+            return Parked(
+                "orphaned_effect",
+                f"made for this document and no longer asked for: {keys}",
+                "correct the document outside, or restore what asked for it, then retry",
+                effect_key=orphans[0].effect_key,
+            )
+        return None
+
+    def _bug(self, run: Run, bug: Exception) -> Stop:
+        text = "".join(traceback.format_exception(bug, limit=-8))
+        log.error(
+            "bug",
+            lane=run.lane.lane_id,
+            trace=run.trace,
+            error=f"{type(bug).__name__}: {bug}",
+            traceback=text,
+        )
+        if run.lane.attempts + 1 < BUG_ATTEMPTS:
+            return RunAgain(
+                backoff(self.hub.clock.now(), run.lane.attempts, 0.0), f"{type(bug).__name__}: {bug}"
+            )
+        return Parked(
+            "bug",
+            f"the process failed {BUG_ATTEMPTS} times: {type(bug).__name__}: {bug}",
+            "report it with the traceback shown; `tieout exceptions retry` after the mend",
+            detail=text[-4000:],
+        )
+
+    async def _end(self, run: Run, ended: Stop | None, started: int) -> None:
+        outcome = "done" if ended is None else type(ended).__name__.lower()
+        try:
+            await run.commit(*self._ending(run, ended), self._run_row(run, outcome, ended, started))
+        except Refused as refused:
+            if refused.statement != waits.CYCLE.name or not isinstance(ended, NotYet):
+                raise
+            circle = "; ".join(need.what for need in ended.needs)
+            ended = Parked(
+                "cycle",
+                f"waits in a circle: {circle}",
+                "break the circle: retry one of the documents by hand",
+            )
+            await run.commit(*self._ending(run, ended), self._run_row(run, "parked", ended, started))
+        self.hub.metrics.runs.labels(run.process, outcome).inc()
+        if isinstance(ended, Parked | Blocked):
+            log.info(
+                "run",
+                process=run.process,
+                lane=run.lane.lane_id,
+                trace=run.trace,
+                outcome=outcome,
+                detail=str(ended)[:300],
+            )
+
+    def _run_row(self, run: Run, outcome: str, ended: Stop | None, started: int) -> Step:
+        row = {
+            "run_id": run.run_id,
+            "lane_id": run.lane.lane_id,
+            "process": run.process,
+            "attempt": run.lane.attempts + 1,
+            "started_at": started,
+            "ended_at": self.hub.now(),
+            "outcome": outcome,
+            "detail": str(ended)[:500] if ended is not None else "",
+            "actor": run.actor,
+            "trace": run.trace,
+        }
+        return lanes.RUN_BEGIN, row
+
+    def _ending(self, run: Run, ended: Stop | None) -> list[Step]:
+        """The one commit that ends a run: events, lane, waits, exception."""
+        lane, now = run.lane, self.hub.now()
+        names = {"lane_id": lane.lane_id, "fence": lane.fence, "run_id": run.run_id, "trace": run.trace}
+        steps = self._free(lane, now) if run.holding else []
+        if lane.attempts or lane.fence > 1:
+            steps.append((waits.FORGET, {"lane_id": lane.lane_id}))
+        match ended:
+            case None:
+                steps += self._settled(run, "applied", "")
+                steps.append(
+                    (
+                        people.RESOLVE_LANE,
+                        {"lane_id": lane.lane_id, "now": now, "resolution": "the run succeeded"},
+                    )
+                )
+                steps.append((lanes.FINISH, {**names, "hints": lane.hints, "now": now}))
+            case Ignored():
+                steps += self._settled(run, "ignored", ended.rule)
+                steps.append((lanes.FINISH, {**names, "hints": lane.hints, "now": now}))
+            case RunAgain():
+                attempts = lane.attempts + (1 if ended.count else 0)
+                steps.append((lanes.AGAIN, {**names, "due_at": micros(ended.at), "attempts": attempts}))
+                self.hub.metrics.retries.labels("doubt" if "doubt" in ended.reason else "later").inc()
+            case NotYet():
+                steps += self._waiting(run, ended, names, now)
+            case Parked():
+                steps += self._settled(run, "parked", ended.code)
+                steps.append(exceptions.opened(self.hub, run, ended))
+                steps.append((lanes.PARK, {**names, "blocker": ""}))
+            case Blocked():
+                steps += self._settled(run, "parked", ended.blocker)
+                steps += exceptions.blocked(self.hub, run, ended)
+                steps.append((lanes.PARK, {**names, "blocker": ended.blocker}))
+            case _:
+                raise TypeError(f"a run cannot end with {ended!r}")
+        return steps
+
+    def _settled(self, run: Run, state: str, detail: str) -> list[Step]:
+        """The last event taken is settled by this run; the earlier hints of the lane were merged into it."""
+        lane = run.lane
+        if not lane.last_seq:
+            return []
+        names = {"lane_id": lane.lane_id, "run_id": run.run_id, "seq": lane.last_seq}
+        steps: list[Step] = [(inbox.SETTLE, {**names, "state": state, "detail": detail})]
+        if lane.hints > 1:
+            steps.insert(0, (inbox.SUPERSEDE, names))
+        return steps
+
+    def _waiting(self, run: Run, ended: NotYet, names: dict[str, Any], now: int) -> list[Step]:
+        deadline = now + micros(moment(0) + self.hub.policy.wait_deadline)
+        steps: list[Step] = []
+        for need in ended.needs:
+            if need.resource:
+                steps.append((waits.HELD_NEED, {"need_key": need.key}))
+                steps.append(
+                    (waits.HOLD_STILL_TAKEN, {"need_key": need.key, "resource": need.resource, "now": now})
+                )
+            else:
+                steps.append((waits.NEED, {"need_key": need.key}))
+            waiter = {
+                "lane_id": run.lane.lane_id,
+                "need_key": need.key,
+                "on_lane": need.on_lane,
+                "what": need.what,
+            }
+            steps.append((waits.WAIT, {**waiter, "now": now, "deadline_at": deadline}))
+            if need.producer is not None:
+                subject = need.producer
+                start = {"lane_id": need.on_lane, "connection": subject.connection, "kind": subject.kind}
+                steps.append((lanes.START, {**start, "subject_id": subject.id, "now": now}))
+        steps.append((waits.CYCLE, {"lane_id": run.lane.lane_id}))
+        steps.append((lanes.WAIT, {**names, "now": now}))
+        return steps
+
+    @staticmethod
+    def _free(lane: Lane, now: int) -> list[Step]:
+        names = {"lane_id": lane.lane_id, "now": now}
+        return [(waits.FREED, names), (waits.FREE_WAKE, names), (waits.FREE, {"lane_id": lane.lane_id})]

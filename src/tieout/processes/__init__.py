@@ -1,0 +1,25 @@
+"""The order-to-cash flows, one file each. Each reads like a procedure; names roles (crm, billing, erp), never vendors."""
+
+from __future__ import annotations
+
+from tieout.engine.process import Process
+from tieout.processes.activate import activate
+from tieout.processes.apply_payment import apply_payment
+from tieout.processes.bill_invoice import bill_invoice
+from tieout.processes.close_won import close_won
+from tieout.processes.credit_invoice import credit_invoice
+from tieout.processes.refund_payment import refund_payment
+from tieout.processes.sync_account import sync_account
+
+PROCESSES: dict[str, Process] = {
+    process.kind: process
+    for process in (
+        close_won,
+        activate,
+        sync_account,
+        bill_invoice,
+        apply_payment,
+        credit_invoice,
+        refund_payment,
+    )
+}

@@ -1,0 +1,62 @@
+"""A payment: full, partial, over several invoices, or more than is owed. The money first, then what it settles."""
+
+from __future__ import annotations
+
+from tieout.canonical.ids import Ref
+from tieout.canonical.party import LegalEntity
+from tieout.canonical.payment import Payment
+from tieout.engine.ledger import posted_need
+from tieout.engine.process import process
+from tieout.engine.run import Run
+from tieout.engine.stops import Facts, Ignored, Need, NotYet
+from tieout.finance.cash import post_payment
+from tieout.processes.periods import in_period
+from tieout.processes.routes import customer_at_erp
+from tieout.processes.write_back import show_at_billing
+
+
+@process("payment")
+async def apply_payment(run: Run, ref: Ref) -> None:
+    """Record the money at the ERP, then settle every invoice of it that stands there; wait for the others."""
+    payment = await run.read_or_wait(Payment, ref)
+    if payment.status != "succeeded":
+        raise Ignored(f"the payment is {payment.status}")
+    entity = run.masterdata.entity_of_billing(ref.connection)
+    run.decided(entity, entity.erp)
+    customer = await customer_at_erp(run, payment.customer, entity)
+    facts = Facts(
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+        entity=entity.code,
+        number=payment.reference,
+    )
+    posting = run.posting(post_payment, payment, entity, customer, run.masterdata, trace=run.trace)
+    if posting.write is None:
+        raise Ignored(posting.explanation[0])
+    standing = run.standing(entity.erp, "payment.create", ref)
+    write = await in_period(run, entity, posting.write, standing)
+    receipt = await run.create(entity.erp, "payment.create", write, source=ref, facts=facts)
+    settled, missing = await _applications(run, payment, entity)
+    if settled:
+        target = Ref(connection=entity.erp, kind="payment", id=receipt.external_id)
+        await run.assign(target, "applications", {"applications": settled})
+    await show_at_billing(run, ref, receipt, "applied" if not missing else "partly applied")
+    if missing:
+        raise NotYet(*missing)
+
+
+async def _applications(
+    run: Run, payment: Payment, entity: LegalEntity
+) -> tuple[tuple[tuple[str, int], ...], list[Need]]:
+    """The whole apply list as far as its invoices stand in the ERP, and the needs of the rest."""
+    settled: dict[str, int] = {}
+    missing: list[Need] = []
+    for part in payment.applications:
+        key = posted_need(part.invoice, "invoice", entity.erp)
+        document = await run.met(key)
+        if document is None:
+            what = f"invoice {part.invoice.id} to be posted at {entity.erp}"
+            missing.append(Need(key=key, what=what, on_lane=str(part.invoice), producer=part.invoice))
+        else:
+            settled[document] = settled.get(document, 0) + part.amount_minor
+    return tuple(sorted(settled.items())), missing

@@ -1,0 +1,93 @@
+"""An invoice: finalised, voided, written off. Every obligation that is due is made good, whatever hint started the run."""
+
+from __future__ import annotations
+
+from tieout.canonical.ids import Ref
+from tieout.canonical.invoice import Invoice, Obligation
+from tieout.canonical.outcome import Receipt
+from tieout.canonical.party import LegalEntity
+from tieout.engine.process import process
+from tieout.engine.run import Run
+from tieout.engine.stops import Facts, Ignored
+from tieout.finance.posting import post_invoice
+from tieout.processes.periods import in_period
+from tieout.processes.routes import account_of, customer_at_erp
+from tieout.processes.write_back import show_at_billing, show_at_crm
+
+# The obligation's name in the effect key, and the word that billing and CRM show.
+_NAMES = {
+    "finalised": ("invoice.create", "posted"),
+    "voided": ("invoice.void", "voided"),
+    "written_off": ("invoice.write_off", "written off"),
+}
+
+
+@process("invoice")
+async def bill_invoice(run: Run, ref: Ref) -> None:
+    """Post an invoice, its void, its write-off at the ERP of its legal entity; then show it at billing and CRM."""
+    invoice = await run.read_or_wait(Invoice, ref)
+    run.trace = invoice.trace or run.trace
+    obligations = invoice.obligations()
+    if not obligations:
+        raise Ignored("nothing is due: the invoice is not finalised")
+    entity = run.masterdata.entity_of_billing(ref.connection)
+    run.decided(entity, entity.erp)
+    customer = await customer_at_erp(run, invoice.customer, entity)
+    original: Receipt | None = None
+    shown = ""
+    for obligation in obligations:
+        receipt = await _make_good(run, invoice, obligation, entity, customer, original)
+        if receipt is not None:
+            original = original or receipt
+            shown = _NAMES[obligation.kind][1]
+    if original is not None:
+        await show_at_billing(run, ref, original, shown)
+        await show_at_crm(run, invoice, await account_of(run, invoice.customer), original, shown)
+
+
+async def _make_good(
+    run: Run, invoice: Invoice, due: Obligation, entity: LegalEntity, customer: str, original: Receipt | None
+) -> Receipt | None:
+    """One obligation: the receipt of its document, or None where the entity's rules ask for none."""
+    name, operation = _NAMES[due.kind][0], operation_of(invoice, due)
+    facts = Facts(
+        amount_minor=invoice.total_minor, currency=invoice.currency, entity=entity.code, number=invoice.number
+    )
+    standing = run.standing(entity.erp, name, invoice.ref)
+    if standing is not None and due.kind != "finalised":
+        # Made good as things stood then: what is open has changed since, by this very document.
+        receipt = await run.settled(standing, facts)
+    else:
+        later = due.kind != "finalised"
+        rest = open_minor(invoice, due) if later else None
+        posting = run.posting(
+            post_invoice,
+            invoice,
+            due,
+            entity,
+            customer,
+            run.masterdata,
+            applies_to=((original.external_id, rest),) if rest and original is not None else (),
+            open_minor=rest,
+        )
+        if posting.write is None:
+            return None
+        write = await in_period(run, entity, posting.write, standing)
+        receipt = await run.create(
+            entity.erp, operation, write, source=invoice.ref, obligation=name, facts=facts
+        )
+    await run.posted(entity.erp, operation, source=invoice.ref, obligation=name)
+    return receipt
+
+
+def operation_of(invoice: Invoice, due: Obligation) -> str:
+    """Which document an obligation makes: a void or a write-off is a credit memo; a negative invoice is one, too."""
+    negative = invoice.total_minor < 0
+    memo = negative if due.kind == "finalised" else not negative
+    return "credit_memo.create" if memo else "invoice.create"
+
+
+def open_minor(invoice: Invoice, due: Obligation) -> int:
+    """What a void or a write-off takes away: the total less what credit memos, and payments, have settled."""
+    settled = invoice.credited_minor + (invoice.paid_minor if due.kind == "written_off" else 0)
+    return abs(invoice.total_minor) - settled

@@ -1,0 +1,91 @@
+"""A credit memo: posted on its own date, with the items of the invoice that it corrects, and applied to it."""
+
+from __future__ import annotations
+
+from tieout.canonical.ids import Ref
+from tieout.canonical.invoice import CreditMemo, Invoice
+from tieout.engine.ledger import posted_need
+from tieout.engine.process import process
+from tieout.engine.run import Run
+from tieout.engine.stops import Facts, Ignored, Need, NotYet
+from tieout.finance.credit import post_credit_memo
+from tieout.processes.periods import in_period
+from tieout.processes.routes import customer_at_erp
+from tieout.processes.write_back import show_at_billing
+
+
+@process("credit_memo")
+async def credit_invoice(run: Run, ref: Ref) -> None:
+    """Post a credit memo, and take it back when it is voided."""
+    memo = await run.read_or_wait(CreditMemo, ref)
+    if memo.status == "pending":
+        raise Ignored("the credit memo's status is not known")
+    invoice = await run.read_or_wait(Invoice, memo.invoice)
+    run.trace = invoice.trace or run.trace
+    entity = run.masterdata.entity_of_billing(ref.connection)
+    run.decided(entity, entity.erp)
+    customer = await customer_at_erp(run, memo.customer, entity)
+    corrected = await _posted_invoice(run, memo.invoice, entity.erp)
+    facts = Facts(
+        amount_minor=memo.total_minor, currency=memo.currency, entity=entity.code, number=memo.number
+    )
+    applied = applied_minor(memo)
+    posting = run.posting(
+        post_credit_memo,
+        memo,
+        invoice,
+        entity,
+        customer,
+        run.masterdata,
+        applies_to=((corrected, applied),) if applied else (),
+        trace=run.trace,
+    )
+    if posting.write is None:
+        raise Ignored(posting.explanation[0])
+    standing = run.standing(entity.erp, "credit_memo.create", ref)
+    write = await in_period(run, entity, posting.write, standing)
+    receipt = await run.create(entity.erp, "credit_memo.create", write, source=ref, facts=facts)
+    await run.posted(entity.erp, "credit_memo.create", source=ref)
+    shown = "posted"
+    if memo.voided_at is not None:
+        await _take_back(run, memo, invoice, customer, receipt.external_id)
+        shown = "voided"
+    await show_at_billing(run, ref, receipt, shown)
+
+
+def applied_minor(memo: CreditMemo) -> int:
+    """What of a memo settles its invoice: all but what is refunded, kept as balance, or returned elsewhere."""
+    returned = sum(amount for _, amount in memo.refunds) + memo.to_balance_minor + memo.out_of_band_minor
+    return memo.total_minor - returned
+
+
+async def _posted_invoice(run: Run, invoice: Ref, erp: str) -> str:
+    key = posted_need(invoice, "invoice", erp)
+    document = await run.met(key)
+    if document is None:
+        what = f"invoice {invoice.id} to be posted at {erp}"
+        raise NotYet(Need(key=key, what=what, on_lane=str(invoice), producer=invoice))
+    return document
+
+
+async def _take_back(run: Run, memo: CreditMemo, invoice: Invoice, customer: str, memo_document: str) -> None:
+    """A voided memo is taken back by a document of its own on the void date."""
+    entity = run.masterdata.entity_of_billing(memo.ref.connection)
+    posting = run.posting(
+        post_credit_memo, memo, invoice, entity, customer, run.masterdata, voided=True, trace=run.trace
+    )
+    if posting.write is None:
+        return
+    standing = run.standing(entity.erp, "credit_memo.void", memo.ref)
+    write = await in_period(run, entity, posting.write, standing)
+    await run.create(
+        entity.erp,
+        "invoice.create",
+        write,
+        source=memo.ref,
+        obligation="credit_memo.void",
+        facts=Facts(
+            amount_minor=memo.total_minor, currency=memo.currency, entity=entity.code, number=memo.number
+        ),
+    )
+    await run.posted(entity.erp, "invoice.create", source=memo.ref, obligation="credit_memo.void")

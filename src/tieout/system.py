@@ -1,0 +1,119 @@
+"""The real ports: the machine's clock, ids, randomness and sockets. Nothing else in the hub touches them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from datetime import UTC, datetime
+
+import aiohttp
+import uuid_utils
+
+from tieout.ports import Request, Response, TransportError
+
+
+class SystemClock:
+    """Technical time passes `factor` times as fast as real time, from `epoch` on; 1 everywhere but in demonstrations."""
+
+    def __init__(self, factor: int = 1, epoch: datetime | None = None) -> None:
+        self.factor = factor
+        self._epoch = epoch or datetime.now(UTC)
+
+    def now(self) -> datetime:
+        real = datetime.now(UTC)
+        return real if self.factor == 1 else self._epoch + (real - self._epoch) * self.factor
+
+    def real_now_micros(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / self.factor)
+
+    async def sleep_real(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class SystemIds:
+    """UUIDv7 from the operating system's clock and randomness."""
+
+    def new(self) -> str:
+        return str(uuid_utils.uuid7())
+
+
+class SystemChance:
+    """Randomness from the operating system."""
+
+    def jitter(self, name: str, ordinal: int) -> float:
+        return secrets.randbelow(1 << 20) / (1 << 20)
+
+    def token(self, size: int) -> bytes:
+        return secrets.token_bytes(size)
+
+
+class AiohttpTransport:
+    """HTTP over pooled keep-alive connections. Redirects are not followed, bodies are limited, the time-out is hard."""
+
+    def __init__(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                auto_decompress=True,
+                skip_auto_headers=("User-Agent",),
+                headers={"User-Agent": "tieout"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+            # aiohttp silently sends PUT and DELETE again on a kept connection that died: whether to send again is ours
+            # to decide, by look-up. There is no public switch for it.
+            self._session._retry_connection = False
+        return self._session
+
+    async def exchange(self, request: Request) -> Response:
+        """Send and receive. Raises TransportError: `sent` is False only when no connection was made."""
+        session = self._open()
+        try:
+            async with asyncio.timeout(request.timeout_seconds):
+                async with session.request(
+                    request.method,
+                    request.url,
+                    headers=request.headers,
+                    data=request.body or None,
+                    allow_redirects=False,
+                    timeout=_NO_TIMEOUT,
+                ) as answer:
+                    body = await _limited(answer, request.max_bytes)
+                    headers = {name.lower(): value for name, value in answer.headers.items()}
+                    return Response(status=answer.status, headers=headers, body=body)
+        except TimeoutError as error:
+            raise TransportError(f"no answer within {request.timeout_seconds:g} s", sent=True) from error
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
+            raise TransportError(f"no connection: {type(error).__name__}", sent=False) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise TransportError(f"connection lost: {type(error).__name__}", sent=True) from error
+
+    async def close(self) -> None:
+        """Release the sockets."""
+        if self._session is not None:
+            await self._session.close()
+
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+
+
+async def _limited(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    if answer.content_length is not None and answer.content_length <= most:
+        return await answer.read()
+    chunks, size = [], 0
+    async for chunk in answer.content.iter_chunked(65536):
+        size += len(chunk)
+        if size > most:
+            raise aiohttp.ClientPayloadError(f"the answer is larger than {most} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
