@@ -18,7 +18,8 @@ import uvicorn
 import uvloop
 
 from tieout_lab.twins import netsuite, salesforce, stripe
-from tieout_lab.twins.kit import Receive, Scope, Send, SystemTwinClock, Twin, TwinClock
+from tieout_lab.twins.clock import SystemTwinClock, TwinClock
+from tieout_lab.twins.kit import Receive, Scope, Send, Twin
 
 CREATE: dict[str, Callable[[TwinClock], Twin]] = {
     "stripe": stripe.create,

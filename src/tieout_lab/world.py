@@ -257,6 +257,7 @@ algorithm = "{twin["algorithm"]}"
 in_flight = 12
 timeout_seconds = {company.timeout_seconds}
 enforce_keys = {str(not company.unkeyed).lower()}
+refund_payment_method = "3"
 
 [connections.netsuite-main.approval]
 1 = "off"

@@ -87,8 +87,22 @@ class SeededChance:
         return (block * (size // 32 + 1))[:size]
 
 
-class Killed(BaseException):
-    """The simulated process died here."""
+class Tape:
+    """A running hash over every port operation in its order, with its virtual time and content: two runs of one seed
+    must have the same."""
+
+    def __init__(self) -> None:
+        self.operations = 0
+        self._digest = hashlib.sha256()
+
+    def note(self, *content: object) -> None:
+        """One more operation."""
+        self.operations += 1
+        moment = round(asyncio.get_running_loop().time() * 1_000_000)
+        self._digest.update(f"{moment}|{content!r}\n".encode())
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
 
 
 @dataclass
@@ -100,12 +114,15 @@ class Process:
     operations: int = 0
     dead: asyncio.Event = field(default_factory=asyncio.Event)
     trail: list[str] = field(default_factory=list)
+    tape: Tape | None = None
 
-    async def before(self, what: str) -> None:
-        """Called at every port operation, before it takes effect."""
+    async def before(self, what: str, *content: object) -> None:
+        """Called at every port operation, before it takes effect. `content` goes onto the tape."""
         await self._still_alive()
         self.operations += 1
         self.trail.append(what)
+        if self.tape is not None:
+            self.tape.note(what, *content)
         if self.operations == self.kill_at and not self.after:
             await self._die()
 
@@ -134,14 +151,17 @@ class SimulatedTransport:
         self._ordinal: dict[str, int] = {}
 
     async def exchange(self, request: Request) -> Response:
-        await self._process.before(f"call {request.operation}")
+        # Sign-in carries fresh signatures, every other body is of the seed.
+        content = b"" if "token" in request.url else request.body
+        await self._process.before(f"call {request.operation}", request.lane, request.method, request.url, content)
         twin = self._twins.get(urlsplit(request.url).port or 0)
         if twin is None:
             raise TransportError("no connection", sent=False)
         name = f"{request.lane}|{request.operation}"
         self._ordinal[name] = self._ordinal.get(name, 0) + 1
         latency = 0.01 + 0.2 * draw(self._seed, "latency", name, self._ordinal[name])
-        work = asyncio.ensure_future(_call(twin, request, latency))
+        gone = asyncio.Event()
+        work = asyncio.ensure_future(_call(twin, request, latency, gone))
         work.add_done_callback(_seen)
         try:
             async with asyncio.timeout(request.timeout_seconds):
@@ -151,6 +171,8 @@ class SimulatedTransport:
             raise TransportError("no answer in time", sent=True) from error
         except Dropped as error:
             raise TransportError("connection lost", sent=True) from error
+        finally:
+            gone.set()
         await self._process.done()
         return response
 
@@ -163,13 +185,13 @@ def _seen(task: asyncio.Task[Response]) -> None:
         task.exception()
 
 
-async def _call(twin: Twin, request: Request, latency: float) -> Response:
+async def _call(twin: Twin, request: Request, latency: float, gone: asyncio.Event) -> Response:
     await asyncio.sleep(latency)
-    return await in_process(twin, request)
+    return await in_process(twin, request, gone)
 
 
-async def in_process(twin: Twin, request: Request) -> Response:
-    """Call an ASGI application without a socket."""
+async def in_process(twin: Twin, request: Request, gone: asyncio.Event) -> Response:
+    """Call an ASGI application without a socket; `gone` is set when the client has hung up."""
     parts = urlsplit(request.url)
     headers = [(name.lower().encode(), value.encode()) for name, value in request.headers.items()]
     headers.append((b"host", parts.netloc.encode()))
@@ -184,9 +206,13 @@ async def in_process(twin: Twin, request: Request) -> Response:
         "server": (parts.hostname, parts.port or 80),
         "client": ("127.0.0.1", 1),
     }
-    got: dict[str, Any] = {"body": b""}
+    got: dict[str, Any] = {"body": b"", "read": False}
 
     async def receive() -> MutableMapping[str, Any]:
+        if got["read"]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+        got["read"] = True
         return {"type": "http.request", "body": request.body, "more_body": False}
 
     async def send(message: MutableMapping[str, Any]) -> None:
@@ -197,6 +223,8 @@ async def in_process(twin: Twin, request: Request) -> Response:
             got["body"] += message.get("body", b"")
 
     await twin(scope, receive, send)
+    if "status" not in got:
+        raise Dropped
     return Response(status=got["status"], headers=got["headers"], body=got["body"])
 
 
@@ -209,7 +237,8 @@ class SimulatedStore:
         self._process = process
 
     async def commit(self, unit: Any) -> Any:
-        await self._process.before("commit " + unit[-1][0].name)
+        names = [statement.name for statement, _ in unit]
+        await self._process.before("commit " + names[-1], names, [sorted(given.items()) for _, given in unit])
         results = await self._inner.commit(unit)
         await self._process.done()
         return results

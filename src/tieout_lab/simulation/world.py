@@ -21,6 +21,7 @@ from tieout_lab.simulation.ports import (
     SeededIds,
     SimulatedStore,
     SimulatedTransport,
+    Tape,
     VirtualClock,
 )
 from tieout_lab.twins import netsuite, salesforce, stripe
@@ -57,11 +58,14 @@ class SimulatedWorld:
         self._tasks: list[asyncio.Task[Any]] = []
         self.billing.webhooks.post = self._webhook
         self.change: Callable[[App], None] = lambda _: None
+        # Where the coming lives of the hub's process end: (port operation, after it took effect).
+        self.deaths: list[tuple[int, bool]] = []
+        self.tape = Tape()
 
     async def start(self, *, kill_at: int | None = None, after: bool = False) -> None:
         """Begin a life of the hub's process; it dies at its `kill_at`-th port operation, if that is given."""
         self.lives += 1
-        self.process = Process(kill_at=kill_at, after=after)
+        self.process = Process(kill_at=kill_at, after=after, tape=self.tape)
         store = SqliteStore(self.directory / "tieout.db", threaded=False)
         ports = Ports(
             clock=self.clock,
@@ -120,6 +124,22 @@ class SimulatedWorld:
         app.worker.wake()
         return 200
 
+    async def live(self) -> None:
+        """Begin the next life; it ends where `deaths` says, if it says anything."""
+        kill_at, after = self.deaths.pop(0) if self.deaths else (None, False)
+        await self.start(kill_at=kill_at, after=after)
+
+    async def rest(self, *, within_seconds: float = 7200.0) -> None:
+        """Until nothing is to be done but by persons, through every death that is due on the way."""
+        while True:
+            if self.app is None:
+                await self.live()
+            if not self.process.dead.is_set():
+                await self.quiet(within_seconds=within_seconds)
+            if not self.process.dead.is_set():
+                return
+            await self.bury()
+
     async def quiet(self, *, within_seconds: float = 7200.0) -> None:
         """Let virtual time pass until nothing is to be done but by persons, or the process is dead."""
         loop = asyncio.get_running_loop()
@@ -135,8 +155,8 @@ class SimulatedWorld:
                 raise Unquiet(f"still busy after {within_seconds:g} s: {states}")
 
     def twin_work(self) -> int:
-        """Requests still being worked on by a twin after the client gave up, webhooks under way."""
-        return sum(twin.in_flight for twin in self.twins.values())
+        """Requests still being worked on by a twin, work it does after the client gave up, webhooks under way."""
+        return sum(twin.in_flight + len(twin._background) for twin in self.twins.values())
 
     async def _lanes(self) -> list[tuple[str, int]]:
         if self.app is None:

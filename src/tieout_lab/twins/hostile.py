@@ -19,7 +19,9 @@ from typing import Any
 
 import msgspec
 
-from tieout_lab.twins.kit import FaultPlan, Request, Response, Twin, TwinClock, visible
+from tieout_lab.twins.clock import TwinClock
+from tieout_lab.twins.faults import FaultPlan
+from tieout_lab.twins.kit import Request, Response, Twin, visible
 
 TOKEN = "hostile-token"  # noqa: S105 - a twin's
 DELAY_SECONDS = 20.0

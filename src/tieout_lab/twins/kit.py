@@ -7,16 +7,18 @@ in process. It imports nothing from the hub: a fake that shares the client's cod
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from datetime import datetime, timedelta
+from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
+
+from tieout_lab.twins.clock import SystemTwinClock as SystemTwinClock
+from tieout_lab.twins.clock import TwinClock as TwinClock
+from tieout_lab.twins.faults import CALL_FAULTS, FaultPlan, Scripted
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -25,36 +27,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 class Dropped(Exception):
     """The connection ended without an answer; raised where no socket can be aborted (in-process calls)."""
-
-
-class TwinClock(Protocol):
-    """The twin's two clocks. Both answer aware UTC datetimes; `sleep` waits technical seconds."""
-
-    def business(self) -> datetime: ...
-    def technical(self) -> datetime: ...
-    def set_business(self, moment: datetime) -> None: ...
-    async def sleep(self, technical_seconds: float) -> None: ...
-
-
-class SystemTwinClock:
-    """Technical time runs `factor` times as fast as real time from `epoch`; business time stands until moved."""
-
-    def __init__(self, *, factor: float = 1.0, business: datetime | None = None, epoch: datetime | None = None) -> None:
-        self._factor = factor
-        self._epoch = epoch or datetime.now(UTC)
-        self._business = business
-
-    def business(self) -> datetime:
-        return self._business or self.technical()
-
-    def technical(self) -> datetime:
-        return self._epoch + (datetime.now(UTC) - self._epoch) * self._factor
-
-    def set_business(self, moment: datetime) -> None:
-        self._business = moment
-
-    async def sleep(self, technical_seconds: float) -> None:
-        await asyncio.sleep(technical_seconds / self._factor)
 
 
 @dataclass(slots=True)
@@ -105,87 +77,6 @@ class Route:
     operation: str
     handler: Handler
     writes: bool
-
-
-CALL_FAULTS = (
-    "refuse",  # connection dropped, nothing done
-    "hang",  # nothing done, never answered
-    "timeout_after_work",  # done, never answered
-    "late",  # done `late_seconds` after the request came in, never answered
-    "error_before",  # 500, nothing done
-    "error_after",  # done, then 500
-    "rate_limited",  # the vendor's own 429
-    "reset",  # done, connection dropped in mid-body
-    "malformed",  # done, the body cut in half
-    "html",  # done, an HTML error page with 200
-)
-
-
-@dataclass(slots=True)
-class Scripted:
-    """One planned fault: the nth call (from 1) of an operation ('*' = of any) gets this kind."""
-
-    operation: str
-    nth: int
-    kind: str
-    seconds: float | None = None
-    seen: int = 0
-
-
-@dataclass(slots=True)
-class FaultPlan:
-    """What goes wrong and how often. Every choice is hash(seed, operation, ordinal): the same seed, the same faults."""
-
-    seed: int = 0
-    rates: dict[str, float] = field(default_factory=dict)
-    operations: list[str] | None = None
-    late_seconds: tuple[float, float] = (20.0, 600.0)
-    visibility_delay_seconds: float = 0.0
-    enforce_keys: bool = True
-    partial_batch: float = 0.0
-    webhooks: dict[str, float] = field(default_factory=dict)  # duplicate, forge, drop, delay: rates; delay_seconds: max
-    script: list[Scripted] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    _ordinals: Counter[str] = field(default_factory=Counter)
-
-    def draw(self, name: str, ordinal: int) -> float:
-        """A number in [0, 1) that depends on seed, name and ordinal alone."""
-        digest = hashlib.sha256(f"{self.seed}|{name}|{ordinal}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") / 2**64
-
-    def decide(self, operation: str, *, writes: bool) -> tuple[str, float] | None:
-        """The fault of this call and its seconds, or None. Counts what it decides."""
-        for planned in self.script:
-            if planned.operation in ("*", operation):
-                planned.seen += 1
-                if planned.seen == planned.nth:
-                    self.counts[planned.kind] += 1
-                    return planned.kind, planned.seconds if planned.seconds is not None else self.late_seconds[0]
-        if self.operations is not None and operation not in self.operations:
-            return None
-        self._ordinals[operation] += 1
-        ordinal = self._ordinals[operation]
-        roll, reached = self.draw(operation, ordinal), 0.0
-        for kind in CALL_FAULTS:
-            rate = self.rates.get(kind, 0.0)
-            if kind in ("timeout_after_work", "late", "error_after", "reset") and not writes:
-                continue
-            reached += rate
-            if rate and roll < reached:
-                self.counts[kind] += 1
-                low, high = self.late_seconds
-                return kind, low + (high - low) * self.draw(operation + "/late", ordinal)
-        return None
-
-    def chance(self, name: str, rate: float) -> bool:
-        """Whether a named one-off (a webhook's duplicate, a batch's partial failure) happens now."""
-        if rate <= 0:
-            return False
-        self._ordinals[name] += 1
-        hit = self.draw(name, self._ordinals[name]) < rate
-        if hit:
-            self.counts[name] += 1
-        return hit
 
 
 class Twin:
@@ -241,8 +132,14 @@ class Twin:
         """What a client needs to talk to this twin at `url` (credentials included)."""
         return {"url": url}
 
+    def writes(self, route: Route, request: Request) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether a call changes anything; a resource that can do both is told by its request."""
+        return route.writes
+
     # -- declaring ----------------------------------------------------------------------------------------------
-    def route(self, method: str, path: str, operation: str, handler: Handler, *, writes: bool | None = None) -> None:
+    def route(
+        self, method: str, path: str, operation: str, handler: Handler, *, writes: bool | None = None
+    ) -> None:
         """Declare a route. `path` holds `{name}` for one segment and `{name:rest}` for the remainder."""
         pattern = re.sub(r"\{(\w+):rest\}", r"(?P<\1>.+)", path)
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
@@ -278,13 +175,16 @@ class Twin:
             self.in_flight -= 1
 
     async def _serve(self, request: Request, receive: Receive, send: Send) -> None:
-        route = next((r for r in self.routes if r.method == request.method and r.pattern.match(request.path)), None)
+        route = next(
+            (r for r in self.routes if r.method == request.method and r.pattern.match(request.path)), None
+        )
+        writes = route is not None and self.writes(route, request)
         entry: dict[str, Any] = {
             "n": len(self.log) + 1,
             "method": request.method,
             "path": request.path,
             "operation": route.operation if route else "unknown",
-            "writes": bool(route and route.writes),
+            "writes": writes,
             "at": self.clock.technical().isoformat(),
             "in_flight": self.in_flight,
             "status": None,
@@ -302,7 +202,7 @@ class Twin:
             entry["status"] = refusal.status
             await _answer(send, refusal)
             return
-        fault = self.faults.decide(route.operation, writes=route.writes)
+        fault = self.faults.decide(route.operation, writes=writes)
         if fault is None:
             response = await route.handler(request)
             entry["status"] = response.status
@@ -348,7 +248,12 @@ class Twin:
             body, _ = response.encoded()
             await _answer(send, Response(response.status, body[: len(body) // 2] or b"{", response.headers))
         elif kind == "html":
-            await _answer(send, Response(200, b"<html><body>Service maintenance</body></html>", {"content-type": "text/html"}))
+            await _answer(
+                send,
+                Response(
+                    200, b"<html><body>Service maintenance</body></html>", {"content-type": "text/html"}
+                ),
+            )
         else:
             raise ValueError(f"unknown fault kind {kind!r}; known: {', '.join(CALL_FAULTS)}")
 
@@ -384,13 +289,21 @@ class Twin:
             if given and given.get("business"):
                 self.clock.set_business(datetime.fromisoformat(given["business"]))
                 await self.clock_moved()
-            return Response(200, {"business": self.clock.business().isoformat(), "technical": self.clock.technical().isoformat()})
+            return Response(
+                200,
+                {
+                    "business": self.clock.business().isoformat(),
+                    "technical": self.clock.technical().isoformat(),
+                },
+            )
         if what == "log":
             since = int(request.q("since", "0") or 0)
             return Response(200, {"log": self.log[since:]})
         if what == "stats":
             writes = sum(1 for entry in self.log if entry["writes"])
-            return Response(200, {"requests": len(self.log), "writes": writes, "max_in_flight": self.max_in_flight})
+            return Response(
+                200, {"requests": len(self.log), "writes": writes, "max_in_flight": self.max_in_flight}
+            )
         if what == "paused":
             await self.paused.wait()
             return Response(200, {"paused": True})
@@ -406,7 +319,9 @@ class Twin:
         script = [Scripted(**entry) for entry in plan.pop("script", [])]
         unknown = set(plan.get("rates", {})) - set(CALL_FAULTS)
         if unknown:
-            return Response(400, {"error": f"unknown fault kinds {sorted(unknown)}", "known": list(CALL_FAULTS)})
+            return Response(
+                400, {"error": f"unknown fault kinds {sorted(unknown)}", "known": list(CALL_FAULTS)}
+            )
         if "late_seconds" in plan:
             plan["late_seconds"] = tuple(plan["late_seconds"])
         counts = self.faults.counts

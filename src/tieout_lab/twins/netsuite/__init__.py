@@ -6,7 +6,7 @@ functional currency, approval routing, accounting periods, exchange rates, accou
 
 from __future__ import annotations
 
-from tieout_lab.twins.kit import TwinClock
+from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.netsuite.twin import NetSuiteTwin
 
 __all__ = ["NetSuiteTwin", "create"]

@@ -179,6 +179,7 @@ SHAPES: dict[str, Shape] = {
 # Custom fields of the account. The vendor lists them in the metadata catalogue; so does the twin.
 CUSTOM_FIELDS: dict[str, dict[str, str]] = {
     "custbody_tieout_source": {"on": "transaction", "kind": "text"},
+    "custbody_tieout_reason": {"on": "transaction", "kind": "text"},
     "custbody_tieout_trace": {"on": "transaction", "kind": "text"},
     "custcol_tieout_source_line": {"on": "line", "kind": "text"},
     "custcol_service_start": {"on": "line", "kind": "day"},

@@ -35,6 +35,7 @@ def document_data(tenant: Tenant, document: Document) -> dict[str, Any]:
         "posted": bool(document.gl) or document.approval == "2",
         "account": document.account,
         "source": document.fields.get("custbody_tieout_source"),
+        "reason": document.fields.get("custbody_tieout_reason"),
         "trace": document.fields.get("custbody_tieout_trace"),
         "memo": document.fields.get("memo"),
         "other_ref": document.fields.get("otherRefNum"),

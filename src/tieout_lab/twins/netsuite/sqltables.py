@@ -40,7 +40,8 @@ TABLES: dict[str, str] = {
     "transaction": """id externalid tranid transactionnumber type recordtype abbrevtype status trandate duedate
         postingperiod entity subsidiary currency exchangerate approvalstatus posting voided memo otherrefnum terms
         foreigntotal foreignamountpaid foreignamountunpaid foreignpaymentamountused foreignpaymentamountunused
-        totalaftertaxes taxtotal createddate lastmodifieddate custbody_tieout_source custbody_tieout_trace""",
+        totalaftertaxes taxtotal createddate lastmodifieddate custbody_tieout_source custbody_tieout_reason
+        custbody_tieout_trace""",
     "transactionline": """id transaction uniquekey linesequencenumber mainline taxline item itemtype quantity rate
         foreignamount netamount creditforeignamount debitforeignamount expenseaccount department subsidiary entity
         memo taxcode linelastmodifieddate custcol_tieout_source_line custcol_service_start custcol_service_end""",
@@ -201,6 +202,7 @@ class Tables:
             createddate=self._moment(document.created),
             lastmodifieddate=self._moment(document.modified),
             custbody_tieout_source=document.fields.get("custbody_tieout_source"),
+            custbody_tieout_reason=document.fields.get("custbody_tieout_reason"),
             custbody_tieout_trace=document.fields.get("custbody_tieout_trace"),
         )
         self._lines(document)

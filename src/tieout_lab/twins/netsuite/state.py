@@ -172,7 +172,7 @@ class State:
 
     def by_external_id(self, type_: str, external_id: str) -> list[Record]:
         """All records of the type's family with this external id, oldest first."""
-        return list(self.external[family(type_)].get(external_id, ()))
+        return sorted(self.external[family(type_)].get(external_id, ()), key=lambda r: int(r.id))
 
     def of_type(self, type_: str) -> list[Record]:
         """All records of a type in the order of their creation."""
@@ -212,7 +212,7 @@ class State:
             for name in [name for name in self.counters if name.startswith("number/")]:
                 self.counters[name] = counters.get(name, 0)
             for record, before in reversed(self._undo):
-                self._forget(record)
+                self._forget(record, keep=before is not None)
                 if before is not None:
                     record.__dict__.update(before)
                     self._remember(record)

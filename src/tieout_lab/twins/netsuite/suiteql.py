@@ -70,6 +70,10 @@ class SuiteQL:
         install(tenant, self.base)
         self.tables = Tables(tenant, ledger, self.base)
 
+    def __del__(self) -> None:
+        """The tables live in memory only; an open connection left behind would be complained about."""
+        self.base.close()
+
     def run(self, request: Request) -> Response:
         """One page of a query's rows. Needs the header `Prefer: transient`."""
         if "transient" not in request.headers.get("prefer", ""):

@@ -8,7 +8,9 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tieout_lab.twins.kit import FaultPlan, TwinClock, visible
+from tieout_lab.twins.clock import TwinClock
+from tieout_lab.twins.faults import FaultPlan
+from tieout_lab.twins.kit import visible
 from tieout_lab.twins.netsuite.catalogue import CUSTOM_FIELDS
 from tieout_lab.twins.netsuite.errors import Refusal
 from tieout_lab.twins.netsuite.state import Document, Record, State

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from tieout_lab.twins.kit import Receive, Request, Response, Scope, Send, Twin, TwinClock
+from tieout_lab.twins.clock import TwinClock
+from tieout_lab.twins.kit import Receive, Request, Response, Scope, Send, Twin
 from tieout_lab.twins.netsuite import errors
 from tieout_lab.twins.netsuite.actions import Actions
 from tieout_lab.twins.netsuite.applications import Settlements

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+LARGEST = Decimal(10) ** 15  # no amount, rate or quantity reaches it
 _DECODER = msgspec.json.Decoder(float_hook=Decimal)
 _ENCODER = msgspec.json.Encoder(decimal_format="number")
 
@@ -56,7 +57,7 @@ def number(value: Any) -> Decimal | None:
         result = Decimal(str(value))
     except InvalidOperation:
         return None
-    return result if result.is_finite() else None
+    return result if result.is_finite() and abs(result) < LARGEST else None
 
 
 def to_minor(value: Decimal, exponent: int) -> int:

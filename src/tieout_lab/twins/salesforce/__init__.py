@@ -9,9 +9,10 @@ from typing import Any
 
 from typing_extensions import override
 
-from tieout_lab.twins.kit import Request, TwinClock
+from tieout_lab.twins.clock import TwinClock
+from tieout_lab.twins.kit import Request, Route
 from tieout_lab.twins.salesforce.actions import Actions
-from tieout_lab.twins.salesforce.composite import Composite
+from tieout_lab.twins.salesforce.composite import Composite, only_reads
 from tieout_lab.twins.salesforce.oauth import SignIn, private_pem
 from tieout_lab.twins.salesforce.queries import Queries
 from tieout_lab.twins.salesforce.seed import plant
@@ -73,6 +74,13 @@ class SalesforceTwin(RestTwin):
             "FileStorageMB": {"Max": 1024, "Remaining": 1000},
             "PermissionSets": {"Max": 1500, "Remaining": 1499, "CreateCustom": {"Max": 1000, "Remaining": 999}},
         })  # fmt: skip
+
+    @override
+    def writes(self, route: Route, request: Request) -> bool:
+        """A composite of nothing but GETs is a read in the journal and in the fault plan."""
+        if route.operation in ("composite", "composite_batch"):
+            return not only_reads(request)
+        return super().writes(route, request)
 
     @override
     def describe(self, url: str) -> dict[str, Any]:

@@ -156,6 +156,18 @@ class Composite:
         return Answer(200, {"graphs": results})
 
 
+def only_reads(request: Request) -> bool:
+    """Whether every subrequest of a composite or batch is a GET: such a call changes nothing."""
+    try:
+        body = decode_object(request)
+    except errors.SalesforceError:
+        return False
+    parts = body.get("compositeRequest") or body.get("batchRequests")
+    if not isinstance(parts, list) or not parts:
+        return False
+    return all(isinstance(each, dict) and str(each.get("method", "GET")).upper() == "GET" for each in parts)
+
+
 def _parts(given: Any, name: str) -> list[dict[str, Any]]:
     """The subrequests, their shape checked before any of them runs."""
     if not isinstance(given, list) or not given:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tieout_lab.twins.kit import TwinClock
+from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.salesforce import errors, ids, rules, values
 from tieout_lab.twins.salesforce.schema import Field, Schema, SObject
 from tieout_lab.twins.salesforce.store import Row, Store

@@ -12,7 +12,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from tieout_lab.twins.kit import Request, Response, Twin, TwinClock
+from tieout_lab.twins.clock import TwinClock
+from tieout_lab.twins.kit import Request, Response, Twin
 from tieout_lab.twins.salesforce import errors
 from tieout_lab.twins.salesforce.custom import schema
 from tieout_lab.twins.salesforce.org import Org

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tieout_lab.twins.kit import TwinClock
+from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.stripe import (
     catalogue,
     credit_notes,

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tieout_lab.twins.kit import TwinClock
+from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.stripe.errors import missing
 
 Obj = dict[str, Any]
@@ -110,6 +110,12 @@ class Account:
     def all(self, kind: str) -> list[Obj]:
         """Objects, oldest first, deleted ones left out."""
         return [obj for obj in self.objects[kind].values() if not obj.get("deleted")]
+
+    def payments_of(self, invoice: Obj) -> list[Obj]:
+        """An invoice's payments, oldest first."""
+        whole = self.objects["invoices"].get(invoice["id"], invoice)
+        found = [self.objects["invoice_payments"].get(payment) for payment in whole.get("_payments", [])]
+        return [payment for payment in found if payment is not None and payment["invoice"] == invoice["id"]]
 
     # -- what waits for its time --------------------------------------------------------------------------------
     def await_time(self, moment: int, what: str, identifier: str) -> None:

@@ -25,9 +25,20 @@ def lines_of(account: Account, invoice: Obj, given: Obj) -> list[Obj]:
 def _of_amount(account: Account, invoice: Obj, amount: int) -> list[Obj]:
     """An amount with its tax, split like the whole invoice. That the tax is lessened in proportion is assumed."""
     total = invoice["total"]
+    notes = [
+        n for n in account.all("credit_notes") if n["invoice"] == invoice["id"] and n["status"] != "void"
+    ]
+    before = sum(int(note["total"]) for note in notes)
     entries, exclusive = [], 0
     for entry in invoice["total_taxes"]:
-        part = tax.rounded(Decimal(entry["amount"]) * amount / total)
+        rate = entry["tax_rate_details"]["tax_rate"]
+        credited = [
+            e for note in notes for e in note["total_taxes"] if e["tax_rate_details"]["tax_rate"] == rate
+        ]
+        gone = sum(int(e["amount"]) for e in credited)
+        # counted from the sum of all credits, so that they take exactly the whole tax together
+        so_far = tax.rounded(Decimal(entry["amount"]) * (before + amount) / total)
+        part = min(max(so_far - gone, 0), entry["amount"] - gone)
         taxable = tax.rounded(Decimal(entry["taxable_amount"]) * amount / total)
         entries.append({**entry, "amount": part, "taxable_amount": taxable})
         exclusive += part if entry["tax_behavior"] == "exclusive" else 0

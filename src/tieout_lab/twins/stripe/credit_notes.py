@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tieout_lab.twins.stripe import intents, invoices, tax
 from tieout_lab.twins.stripe.accounts import Account, Obj, listed
@@ -52,7 +52,9 @@ def build(account: Account, given: Obj) -> Obj:
     total = subtotal + exclusive
     if total <= 0:
         raise invalid("The credit note's total must be positive.", "amount", "amount_too_small")
-    most = invoice["total"] - credited(account, invoice) - _refunded_outside(account, invoice)
+    links = [_linked(account, invoice, one, place) for place, one in enumerate(given.get("refunds") or [])]
+    by_card = sum(int(link["amount_refunded"]) for link in links if link["type"] == "refund")
+    most = invoice["total"] - credited(account, invoice) - _refunded_outside(account, invoice) + by_card
     if total > most:
         param = "amount" if "amount" in given else "lines"
         text = f"The credit amount ({total}) is more than what is left to credit on the invoice ({most})."
@@ -70,17 +72,16 @@ def build(account: Account, given: Obj) -> Obj:
         "post_payment_amount": total - pre,
         "type": "post_payment" if pre == 0 else "pre_payment" if pre == total else "mixed",
     }
+    note["refunds"] = links
     _split(account, invoice, given, note)
     return note
 
 
 def _split(account: Account, invoice: Obj, given: Obj, note: Obj) -> None:
     """What is beyond the open amount must go somewhere, exactly."""
-    linked = sum(
-        _linked(account, invoice, one, place) for place, one in enumerate(given.get("refunds") or [])
-    )
     refund, credit = given.get("refund_amount", 0), given.get("credit_amount", 0)
     outside = given.get("out_of_band_amount", 0)
+    linked = sum(link["amount_refunded"] for link in note["refunds"])
     for name in ("refund_amount", "credit_amount", "out_of_band_amount"):
         if given.get(name, 0) < 0:
             raise invalid("Invalid non-negative integer", name, "parameter_invalid_integer")
@@ -99,13 +100,10 @@ def _split(account: Account, invoice: Obj, given: Obj, note: Obj) -> None:
     note["out_of_band_amount"] = outside or None
 
 
-def _linked(account: Account, invoice: Obj, given: Obj, place: int) -> int:
+def _linked(account: Account, invoice: Obj, given: Obj, place: int) -> Obj:
+    """A refund that was made already, as a part of the credit note."""
     where = f"refunds[{place}]"
-    own = {
-        p["payment"].get(p["payment"]["type"])
-        for p in account.all("invoice_payments")
-        if p["invoice"] == invoice["id"]
-    }
+    own = {p["payment"].get(p["payment"]["type"]) for p in account.payments_of(invoice)}
     if given.get("type") == "payment_record_refund" or "payment_record_refund" in given:
         details = given.get("payment_record_refund")
         if not details:
@@ -116,30 +114,34 @@ def _linked(account: Account, invoice: Obj, given: Obj, place: int) -> int:
         known = record.get("_refunds", {}).get(details["refund_group"])
         if record["id"] not in own or known is None:
             raise conflict("No such refund of a payment record of this invoice.", "resource_missing", where)
-        return int(given.get("amount_refunded", known))
+        left = known - _linked_so_far(account, "payment_record_refund", details)
+        return _link(int(given.get("amount_refunded", left)), left, where, payment_record_refund=details)
     if "refund" not in given:
         raise required(f"{where}[refund]")
     refund = account.get("refunds", given["refund"], f"{where}[refund]")
     if refund["payment_intent"] not in own:
         raise conflict("The refund is of no payment of this invoice.", param=f"{where}[refund]")
-    used = sum(
-        one["amount_refunded"]
-        for n in account.all("credit_notes")
-        for one in n["refunds"]
-        if one.get("refund") == refund["id"]
-    )
-    amount = int(given.get("amount_refunded", refund["amount"] - used))
-    if amount > refund["amount"] - used:
-        raise conflict("The refund has not that much left to link.", param=f"{where}[amount_refunded]")
-    return amount
+    left = refund["amount"] - _linked_so_far(account, "refund", refund["id"])
+    return _link(int(given.get("amount_refunded", left)), left, where, refund=refund["id"])
+
+
+def _link(amount: int, left: int, where: str, **of: Any) -> Obj:
+    if not 0 < amount <= left:
+        raise conflict(f"The refund has {left} left to link.", param=f"{where}[amount_refunded]")
+    kind = "refund" if "refund" in of else "payment_record_refund"
+    return {"amount_refunded": amount, "payment_record_refund": None, "type": kind, **of}
+
+
+def _linked_so_far(account: Account, name: str, value: Any) -> int:
+    """What credit notes have linked of one refund."""
+    links = [one for note in account.all("credit_notes") for one in note["refunds"]]
+    return sum(int(one["amount_refunded"]) for one in links if one.get(name) == value)
 
 
 def _refunded_outside(account: Account, invoice: Obj) -> int:
     """Refunds of the invoice's payments that no credit note knows: they lessen what can be credited."""
     own = {
-        p["payment"].get("payment_intent")
-        for p in account.all("invoice_payments")
-        if p["invoice"] == invoice["id"] and p["status"] == "paid"
+        p["payment"].get("payment_intent") for p in account.payments_of(invoice) if p["status"] == "paid"
     } - {None}
     notes = [n for n in account.all("credit_notes") if n["invoice"] == invoice["id"]]
     linked = sum(int(one["amount_refunded"]) for n in notes for one in n["refunds"] if one.get("refund"))
@@ -149,8 +151,8 @@ def _refunded_outside(account: Account, invoice: Obj) -> int:
 def _charge(account: Account, invoice: Obj) -> Obj | None:
     """The charge from which a refund of this invoice would come: the one with most left."""
     found = []
-    for payment in account.all("invoice_payments"):
-        if payment["invoice"] == invoice["id"] and payment["status"] == "paid":
+    for payment in account.payments_of(invoice):
+        if payment["status"] == "paid":
             intent = account.find("payment_intents", payment["payment"].get("payment_intent") or "")
             if intent is not None and intent["latest_charge"]:
                 found.append(account.objects["charges"][intent["latest_charge"]])
@@ -199,14 +201,13 @@ def issue(account: Account, given: Obj) -> Obj:
     note = build(account, given)
     invoice = account.objects["invoices"][note["invoice"]]
     account.put("credit_notes", note)
-    for place, one in enumerate(given.get("refunds") or []):
-        amount = _linked(account, invoice, one, place)
-        note["refunds"].append(_link(amount, one.get("refund"), one.get("payment_record_refund")))
     if given.get("refund_amount"):
         charge = _charge(account, invoice)
         assert charge is not None  # noqa: S101  build has made sure
         refund = intents.refund_charge(account, charge, given["refund_amount"], None, {})
-        note["refunds"].append(_link(refund["amount"], refund["id"], None))
+        note["refunds"].append(
+            _link(refund["amount"], refund["amount"], "refund_amount", refund=refund["id"])
+        )
     if given.get("credit_amount"):
         customer = account.objects["customers"][invoice["customer"]]
         moved = move_balance(
@@ -231,11 +232,6 @@ def issue(account: Account, given: Obj) -> Obj:
         else:
             invoices.follow(account, invoice)
     return note
-
-
-def _link(amount: int, refund: str | None, record: Obj | None) -> Obj:
-    kind = "refund" if refund else "payment_record_refund"
-    return {"amount_refunded": amount, "payment_record_refund": record, "refund": refund, "type": kind}
 
 
 def void(account: Account, note: Obj) -> Obj:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from tieout_lab.twins.kit import Request, Response, Twin, TwinClock
+from tieout_lab.twins.clock import TwinClock
+from tieout_lab.twins.kit import Request, Response, Twin
 from tieout_lab.twins.stripe import cycles
 from tieout_lab.twins.stripe.accounts import API_VERSION, Account, Obj, Settings
 from tieout_lab.twins.stripe.delivery import Webhooks
@@ -139,7 +140,7 @@ class Desk(Twin):
         finally:
             account.request = (None, None)
         if key is not None:
-            self.keys.keep(account.id, key, answer)
+            self.keys.keep(account.id, key, request, answer)
         return answer
 
     def bill(self) -> None:
@@ -188,7 +189,7 @@ class Desk(Twin):
         answer = self.server_error()
         key = request.headers.get("idempotency-key")
         if request.method == "POST" and key is not None:
-            self.keys.replace(self.account_of(request).id, key, answer)
+            self.keys.replace(self.account_of(request).id, key, request, answer)
         return answer
 
     def accepted_late(self, request: Request) -> None:

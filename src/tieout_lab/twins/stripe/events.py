@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from tieout_lab.twins.stripe.accounts import Account, Obj
@@ -25,17 +26,16 @@ def _list(call: Call) -> Obj:
         raise invalid(f"At most {MAX_TYPES} types.", "types")
     oldest = account.technical() - account.settings.event_life_seconds
     wanted, delivered = given.get("created"), given.get("delivery_success")
-    found = []
-    for event in reversed(account.objects["events"].values()):
-        if event["created"] < oldest:
-            break
+
+    def fits(event: Obj) -> bool:
         if types is not None and not any(_fits(event["type"], kind) for kind in types):
-            continue
+            return False
         if delivered is not None and (event["pending_webhooks"] == 0) != delivered:
-            continue
-        if in_range(event["created"], wanted):
-            found.append(event)
-    return page(found, given, call.url, "events")
+            return False
+        return in_range(event["created"], wanted)
+
+    young = takewhile(lambda event: event["created"] >= oldest, reversed(account.objects["events"].values()))
+    return page(young, given, call.url, "events", fits)
 
 
 def _fits(actual: str, wanted: str) -> bool:

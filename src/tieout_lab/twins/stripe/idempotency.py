@@ -69,17 +69,17 @@ class Keys:
         headers = {**known.answer.headers, "Idempotent-Replayed": "true"}
         return Response(known.answer.status, known.answer.body, headers)
 
-    def keep(self, account: str, key: str, answer: Response) -> None:
+    def keep(self, account: str, key: str, request: Request, answer: Response) -> None:
         """Keep the answer of the call that holds the key."""
         known = self.kept.get((account, key))
-        if known is not None and known.answer is None:
+        if known is not None and known.owner is request and known.answer is None:
             body, _ = answer.encoded()
             known.answer = Response(answer.status, body, dict(answer.headers))
 
-    def replace(self, account: str, key: str, answer: Response) -> None:
+    def replace(self, account: str, key: str, request: Request, answer: Response) -> None:
         """The answer turned into another one after the work (a 500): that is the one to be given again."""
         known = self.kept.get((account, key))
-        if known is not None:
+        if known is not None and known.owner is request:
             body, _ = answer.encoded()
             known.answer = Response(answer.status, body, dict(answer.headers))
 

@@ -46,6 +46,7 @@ def new_intent(
             "last_payment_error": None,
             "latest_charge": None,
             "livemode": account.livemode,
+            "managed_payments": {"enabled": False},
             "metadata": {},
             "next_action": None,
             "on_behalf_of": None,

@@ -97,7 +97,7 @@ def draft(account: Account, customer: Obj, currency: str, reason: str, **given: 
         "_days": given.get("days"),
         "_rates": [rate["id"] for rate in given.get("rates") or []],
         "_subscription": subscription["id"] if subscription else None,
-        "_post_refunds": 0,
+        "_payments": [],
     }
     if invoice["collection_method"] == "send_invoice":
         invoice["due_date"] = given.get("due_date") or now + (given.get("days") or 0) * DAY
@@ -251,10 +251,12 @@ def default_payment(account: Account, invoice: Obj) -> Obj:
 
 def new_payment(account: Account, invoice: Obj, payment: Obj, amount: int, *, default: bool = False) -> Obj:
     """A payment attached to an invoice, open."""
+    identifier = account.new_id("inpay")
+    invoice["_payments"].append(identifier)
     return account.put(
         "invoice_payments",
         {
-            "id": account.new_id("inpay"),
+            "id": identifier,
             "object": "invoice_payment",
             "amount_paid": None,
             "amount_requested": amount,
@@ -272,8 +274,8 @@ def new_payment(account: Account, invoice: Obj, payment: Obj, amount: int, *, de
 
 def open_default(account: Account, invoice: Obj) -> Obj | None:
     """The invoice's default payment, if it still waits."""
-    for payment in account.all("invoice_payments"):
-        if payment["invoice"] == invoice["id"] and payment["is_default"] and payment["status"] == "open":
+    for payment in account.payments_of(invoice):
+        if payment["is_default"] and payment["status"] == "open":
             return payment
     return None
 
@@ -295,35 +297,44 @@ def follow(account: Account, invoice: Obj, reason: str | None = None) -> None:
 def credit_payment(account: Account, invoice: Obj, payment: Obj, amount: int) -> None:
     """An attached payment has succeeded with `amount`: pay the invoice with it; too much becomes credit."""
     used = min(amount, invoice["amount_remaining"])
-    with account.changing(invoice, "invoice.updated" if used < invoice["amount_remaining"] else None):
+    with account.changing(invoice, "invoice.updated"):
         payment["amount_paid"] = amount
         payment["status"] = "paid"
         payment["status_transitions"]["paid_at"] = account.now()
         invoice["amount_paid"] += amount
         invoice["amount_remaining"] -= used
+        invoice["amount_overpaid"] += amount - used
         invoice["attempted"] = True
+        if invoice["amount_remaining"] == 0:
+            _mark_paid(account, invoice)
     account.emit("invoice_payment.paid", payment)
     if amount > used:
-        invoice["amount_overpaid"] += amount - used
         customer = account.objects["customers"][invoice["customer"]]
-        move_balance(
-            account, customer, used - amount, invoice["currency"], "invoice_overpaid", invoice=invoice["id"]
-        )
+        currency = invoice["currency"]
+        move_balance(account, customer, used - amount, currency, "invoice_overpaid", invoice=invoice["id"])
         account.emit("invoice.overpaid", invoice)
-    if invoice["amount_remaining"] == 0:
-        become_paid(account, invoice)
+    if invoice["status"] == "paid":
+        _tell_paid(account, invoice)
     else:
         follow(account, invoice)
 
 
 def become_paid(account: Account, invoice: Obj) -> None:
-    """Nothing remains: the invoice is paid."""
-    with account.changing(invoice, "invoice.updated" if invoice["attempt_count"] else None):
-        invoice["status"] = "paid"
-        invoice["attempted"] = True
-        invoice["auto_advance"] = False
-        invoice["next_payment_attempt"] = None
-        invoice["status_transitions"]["paid_at"] = account.now()
+    """Nothing remains, and no payment brought that about: the invoice is paid."""
+    with account.changing(invoice, "invoice.updated"):
+        _mark_paid(account, invoice)
+    _tell_paid(account, invoice)
+
+
+def _mark_paid(account: Account, invoice: Obj) -> None:
+    invoice["status"] = "paid"
+    invoice["attempted"] = True
+    invoice["auto_advance"] = False
+    invoice["next_payment_attempt"] = None
+    invoice["status_transitions"]["paid_at"] = account.now()
+
+
+def _tell_paid(account: Account, invoice: Obj) -> None:
     follow(account, invoice, "automatic")
     account.emit("invoice.paid", invoice)
     account.emit("invoice.payment_succeeded", invoice)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tieout_lab.twins.stripe.accounts import Account, Obj, listed, shown
@@ -42,30 +44,35 @@ NEVER_SET = frozenset({
 
 
 # -- lists --------------------------------------------------------------------------------------------------------
-def page(items: Sequence[Obj], given: Obj, url: str, kind: str) -> Obj:
-    """A page of a list; `items` are newest first. Takes limit, starting_after, ending_before."""
+def page(
+    items: Iterable[Obj], given: Obj, url: str, kind: str, fits: Callable[[Obj], bool] = lambda _: True
+) -> Obj:
+    """A page of a list; `items` come newest first, and no more of them are looked at than the page needs.
+
+    Takes limit, starting_after and ending_before; a cursor need not itself fit the filter `fits`."""
     limit = given.get("limit", 10)
     if not 1 <= limit <= MAX_LIMIT:
-        raise invalid(
-            f"limit must be between 1 and {MAX_LIMIT}: {limit}", "limit", "parameter_invalid_integer"
-        )
+        text = f"limit must be between 1 and {MAX_LIMIT}: {limit}"
+        raise invalid(text, "limit", "parameter_invalid_integer")
     after, before = given.get("starting_after"), given.get("ending_before")
     if after and before:
         raise invalid("starting_after and ending_before exclude one another.", code="parameters_exclusive")
-    if after:
-        place = _place(items, after, kind, "starting_after")
-        rest = items[place + 1 :]
-        return {"object": "list", "data": list(rest[:limit]), "has_more": len(rest) > limit, "url": url}
+    stream = iter(items)
     if before:
-        newer = items[: _place(items, before, kind, "ending_before")]
-        return {"object": "list", "data": list(newer[-limit:]), "has_more": len(newer) > limit, "url": url}
-    return {"object": "list", "data": list(items[:limit]), "has_more": len(items) > limit, "url": url}
+        newer = [item for item in _until(stream, before, kind, "ending_before") if fits(item)]
+        return {"object": "list", "data": newer[-limit:], "has_more": len(newer) > limit, "url": url}
+    if after:
+        deque(_until(stream, after, kind, "starting_after"), maxlen=0)
+    found = list(islice(filter(fits, stream), limit + 1))
+    return {"object": "list", "data": found[:limit], "has_more": len(found) > limit, "url": url}
 
 
-def _place(items: Sequence[Obj], identifier: str, kind: str, param: str) -> int:
-    for place, item in enumerate(items):
+def _until(stream: Iterator[Obj], identifier: str, kind: str, param: str) -> Iterator[Obj]:
+    """What comes before an object; refuses if it never comes."""
+    for item in stream:
         if item["id"] == identifier:
-            return place
+            return
+        yield item
     raise missing(kind, identifier, param)
 
 
@@ -107,7 +114,7 @@ def present(account: Account, result: Obj, expand: list[str]) -> Obj:
         answer = shown(result)
     for path in expand:
         parts = path.split(".")
-        if len(parts) - (parts[0] == "data") > MAX_DEPTH:
+        if len(parts) > MAX_DEPTH:
             raise invalid(f"You cannot expand more than {MAX_DEPTH} levels of a property: {path}", "expand")
         _expand(account, answer, parts, path)
     return answer
@@ -128,7 +135,7 @@ def _expand(account: Account, here: Any, parts: list[str], path: str) -> None:
     if isinstance(value, str) and name in REFERENCES:
         found = account.find(REFERENCES[name], value)
         if found is not None:
-            here[name] = value = shown(found)
+            here[name] = value = shown(found) if not found.get("deleted") else _deleted(found)
     elif (name not in here and name not in NEVER_SET and name not in REFERENCES) or (
         value is not None and not isinstance(value, dict | list) and include is None and name not in NEVER_SET
     ):
@@ -137,30 +144,32 @@ def _expand(account: Account, here: Any, parts: list[str], path: str) -> None:
         _expand(account, value, rest, path)
 
 
+def _deleted(obj: Obj) -> Obj:
+    return {"id": obj["id"], "object": obj["object"], "deleted": True}
+
+
 def _not_expandable(path: str) -> Refusal:
     return invalid(f"This property cannot be expanded ({path}).", "expand")
 
 
 def _payments(account: Account, invoice: Obj) -> Obj:
-    data = [shown(p) for p in account.all("invoice_payments") if p["invoice"] == invoice["id"]]
+    data = [shown(p) for p in account.payments_of(invoice)]
     return listed(data, f"/v1/invoice_payments?invoice={invoice['id']}")
 
 
 def _off_stripe(account: Account, invoice: Obj) -> int:
     return sum(
-        p["amount_paid"] or 0
-        for p in account.all("invoice_payments")
-        if p["invoice"] == invoice["id"]
-        and p["payment"]["type"] == "payment_record"
-        and p["status"] == "paid"
+        int(payment["amount_paid"] or 0)
+        for payment in account.payments_of(invoice)
+        if payment["payment"]["type"] == "payment_record" and payment["status"] == "paid"
     )
 
 
 def _secret(account: Account, invoice: Obj) -> Obj | None:
-    for payment in account.all("invoice_payments"):
-        if payment["invoice"] == invoice["id"] and payment["is_default"]:
-            intent = account.find("payment_intents", payment["payment"].get("payment_intent", ""))
-            return intent and {"client_secret": intent["client_secret"], "type": "payment_intent"}
+    for payment in account.payments_of(invoice):
+        intent = account.find("payment_intents", payment["payment"].get("payment_intent", ""))
+        if payment["is_default"] and intent is not None:
+            return {"client_secret": intent["client_secret"], "type": "payment_intent"}
     return None
 
 
@@ -189,6 +198,21 @@ def _nothing(_account: Account, _obj: Obj) -> None:
     return None
 
 
+def _tiers(account: Account, price: Obj) -> list[Obj] | None:
+    tiers = (account.find("prices", price["id"]) or {}).get("_tiers")
+    if not tiers:
+        return None
+    found = []
+    for tier in tiers:
+        one: Obj = {"up_to": None if tier["up_to"] == "inf" else tier["up_to"]}
+        for name in ("flat_amount", "unit_amount"):
+            one[name] = tier.get(name)
+            exact = tier.get(f"{name}_decimal", tier.get(name))
+            one[f"{name}_decimal"] = None if exact is None else str(exact)
+        found.append(one)
+    return found
+
+
 def _credits(account: Account, customer: Obj) -> Obj:
     balances = (account.find("customers", customer["id"]) or {}).get("_balances", {})
     return dict(balances)
@@ -205,6 +229,7 @@ INCLUDABLE: dict[tuple[str, str], Callable[[Account, Obj], Any]] = {
     ("customer", "tax"): lambda _, c: _tax_location(c),
     ("customer", "invoice_credit_balance"): _credits,
     ("charge", "refunds"): _refunds,
+    ("price", "tiers"): _tiers,
     ("charge", "failure_balance_transaction"): _nothing,
 }
 

@@ -122,9 +122,10 @@ def _pay(call: Call) -> Obj:
 def _list_payments(call: Call) -> Obj:
     given, wanted = call.given, call.given.get("payment")
     found = []
-    for payment in reversed(call.account.all("invoice_payments")):
-        if "invoice" in given and payment["invoice"] != given["invoice"]:
-            continue
+    account = call.account
+    invoice = account.find("invoices", given.get("invoice", "")) or {"id": ""}
+    every = account.payments_of(invoice) if "invoice" in given else account.all("invoice_payments")
+    for payment in reversed(every):
         if "status" in given and payment["status"] != given["status"]:
             continue
         if wanted:

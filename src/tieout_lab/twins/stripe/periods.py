@@ -42,7 +42,9 @@ def new_item(account: Account, subscription: str, price: Obj, given: Obj, span: 
 
 def end_of(subscription: Obj, natural: int) -> int:
     """Where a period really ends: at its natural end, or before, where the subscription does."""
-    ends: list[int] = [when for when in (subscription["cancel_at"], subscription["_ends_at"]) if when is not None]
+    ends: list[int] = [
+        when for when in (subscription["cancel_at"], subscription["_ends_at"]) if when is not None
+    ]
     return min((natural, *ends))
 
 

@@ -1,0 +1,131 @@
+"""Processes of a measurement: started as modules, told what to do by JSON lines, their CPU and memory read from /proc."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_waiting: asyncio.StreamReader | None = None
+
+
+class Broken(Exception):
+    """A process of the measurement ended before its time."""
+
+
+class Child:
+    """One process of ours."""
+
+    def __init__(self, module: str, **given: Any) -> None:
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [sys.executable, "-m", f"tieout_lab.bench.{module}", json.dumps(given)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+        self.module = module
+        self.said = self.hear()
+
+    def hear(self) -> dict[str, Any]:
+        """The next line it says. Raises Broken."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise Broken(f"{self.module} ended with {self._process.wait()}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def tell(self, do: str, **given: Any) -> None:
+        """Tell it to do something, without waiting."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"do": do, **given}) + "\n")
+        self._process.stdin.flush()
+
+    def ask(self, do: str, **given: Any) -> dict[str, Any]:
+        """Tell it, and wait for its answer."""
+        self.tell(do, **given)
+        return self.hear()
+
+    def stop(self) -> None:
+        """End it: its standard input ends, and it follows."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def given() -> dict[str, Any]:
+    """What this process was started with."""
+    found: dict[str, Any] = json.loads(sys.argv[1])
+    return found
+
+
+def answer(found: dict[str, Any]) -> None:
+    """Say one line to the parent."""
+    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.flush()
+
+
+async def heard() -> dict[str, Any] | None:
+    """The next line from the parent; None when it has gone."""
+    global _waiting  # noqa: PLW0603 - standard input is one for the process
+    if _waiting is None:
+        reader = asyncio.StreamReader(limit=1 << 24)
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        _waiting = reader
+    line = await _waiting.readline()
+    if not line:
+        return None
+    found: dict[str, Any] = json.loads(line)
+    return found
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU that a process has used, in seconds; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def resident_mb(pid: int) -> float:
+    """Resident memory of a process in MB (10^6 bytes)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return 0.0
+
+
+def steer(port: int, **given: Any) -> None:
+    """Begin anew at the stub."""
+    raw = json.dumps(given).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/_stub/set", data=raw)  # noqa: S310
+    with urllib.request.urlopen(request) as response:  # noqa: S310
+        response.read()
+
+
+def report(port: int) -> dict[str, Any]:
+    """What the stub saw since."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stub/report") as response:  # noqa: S310
+        found: dict[str, Any] = json.loads(response.read())
+    return found

@@ -1,0 +1,54 @@
+"""The bench's company: the demo company's configuration and rules, with every address at the stub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from tieout_lab import company
+from tieout_lab.bench import bodies
+
+# The roles that a bench gives to connections: many calls at once, no polling, no limit of our own on the rate.
+_WIDE = 64
+_SELDOM = 3600
+
+
+def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
+    """Write the configuration into a folder; `in_flight` is the budget of the ERP's connection."""
+    url = f"http://127.0.0.1:{stub_port}"
+    account = {"api_key": bodies.API_KEY, "webhook_secret": bodies.WEBHOOK_SECRET}
+    described = {
+        "salesforce": {
+            "url": url,
+            "org_id": bodies.ORG,
+            "consumer_key": "bench",
+            "username": "bench@tieout.example",
+            "private_key": _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)),
+        },
+        "stripe": {"url": url, "accounts": {"acct_us": account, "acct_jp": account}},
+        "netsuite": {
+            "url": url,
+            "account": bodies.ERP_ACCOUNT,
+            "client_id": "bench",
+            "certificate_id": "bench",
+            "private_key": _pem(ec.generate_private_key(ec.SECP256R1())),
+            "algorithm": "ES256",
+        },
+    }
+    path = company.write_company(
+        directory, described, timeout_seconds=60, lease_seconds=600, poll_seconds=_SELDOM
+    )
+    text = path.read_text()
+    text = text.replace("in_flight = 10\n", f"in_flight = {in_flight}\n")
+    text = text.replace("poll_seconds = 60\n", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\n")
+    text = text.replace(f"poll_seconds = {_SELDOM}\ntimeout", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\ntimeout")
+    # The demo's second account does not answer here, and nothing is sent to it.
+    path.write_text(text.replace('account = "acct_jp"', f'account = "{bodies.ACCOUNT}"'))
+    return path

@@ -1,0 +1,132 @@
+"""The hub under measurement: the composition of `tieout up` without its pages, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+import uvloop
+
+from tieout.app import App, compose, read_settings, system_ports
+from tieout.engine.keys import need_key
+from tieout.engine.ledger import meet
+from tieout.canonical.ids import Ref
+from tieout.store import documents
+from tieout.store.statements import Step
+from tieout.web.hooks import Hooks
+from tieout_lab.bench import bodies
+from tieout_lab.bench.children import answer, given, heard
+from tieout_lab.bench.obligations import ledger_of
+
+
+async def bind_customers(app: App) -> None:
+    """Every customer is known at billing and at the ERP, as after years of work."""
+    now = app.hub.now()
+    steps: list[Step] = []
+    for number in range(bodies.CUSTOMERS):
+        account = Ref(connection="salesforce-main", kind="account", id=bodies.crm_account(number))
+        at_erp = Ref(connection="salesforce-main", kind="account", id=f"{account.id}#us")
+        bound = {
+            "kind": "customer",
+            "canonical_id": str(account),
+            "connection": "stripe-us",
+            "external_id": bodies.billing_customer(number),
+            "now": now,
+        }
+        steps.append((documents.BIND, bound))
+        steps += meet(need_key("customer", at_erp, "netsuite-main"), bodies.erp_customer(number), now)
+    await app.hub.store.commit(steps)
+
+
+def finished(app: App) -> int:
+    """Runs that ended, as the hub's own metric counts them; each is durable by then."""
+    total = 0
+    for family in app.hub.metrics.runs.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_total") and sample.labels["outcome"] == "done":
+                total += int(sample.value)
+    return total
+
+
+class Profiler:
+    """cProfile of the whole process, on demand."""
+
+    def __init__(self) -> None:
+        self._profile: Any = None
+
+    def start(self) -> None:
+        import cProfile
+
+        self._profile = cProfile.Profile()
+        self._profile.enable()
+
+    def stop(self, path: str) -> None:
+        self._profile.disable()
+        self._profile.dump_stats(path)
+
+
+async def obey(app: App, port: int) -> None:
+    """Do what the parent says, until it has gone."""
+    answer({"port": port, "pid": os.getpid()})
+    profiler = Profiler()
+    while (told := await heard()) is not None:
+        match told["do"]:
+            case "runs":
+                while finished(app) < told["count"]:
+                    await asyncio.sleep(0.01)
+                answer({"at": time.monotonic(), "count": finished(app)})
+            case "work":
+                await app.start()
+                answer({"working": True})
+            case "lanes":
+                answer(await ledger_of(app, told))
+            case "profile":
+                profiler.start()
+                answer({})
+            case "profiled":
+                profiler.stop(told["path"])
+                answer({})
+            case "stats":
+                store: Any = app.hub.store
+                budgets = {name: budget.most_out for name, budget in app.hub.budgets.items()}
+                answer({"commits": store.commits, "units": store.units, "most_out": budgets})
+            case other:
+                raise ValueError(other)
+
+
+async def main() -> None:
+    options = given()
+    app = await compose(read_settings(Path(options["configuration"])), system_ports(), database=options["database"])
+    await bind_customers(app)
+    if options.get("work", True):
+        await app.start()
+    hooks = Hooks(app.hub, 1_000_000, app.worker.wake)
+    settings = uvicorn.Config(
+        hooks, host="127.0.0.1", port=0, loop="none", http="httptools", lifespan="off", access_log=False,
+        log_level="warning", ws="none", server_header=False, date_header=False, backlog=2048,
+    )  # fmt: skip
+    server = uvicorn.Server(settings)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    await obey(app, port)
+    server.should_exit = True
+    await serving
+    await app.stop()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+    )
+    uvloop.run(main())
