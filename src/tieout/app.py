@@ -5,27 +5,34 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tieout.connectors import registry
-from tieout.connectors.contract import Inbound, World
+from tieout.connectors.contract import ConnectorDescriptor, Inbound, World
+from tieout.engine import pinning
 from tieout.engine.budget import Budget, BudgetedTransport
+from tieout.engine.commands import execute
 from tieout.engine.housekeeping import Housekeeping
 from tieout.engine.hub import Connection, Hub, Policy
 from tieout.engine.lease import Lease
 from tieout.engine.metrics import Metrics
 from tieout.engine.worker import Worker
+from tieout.finance.books import Books
 from tieout.masterdata.rules import RuleErrors
 from tieout.masterdata.tables import MasterData, load, read_rule_files
 from tieout.ports import Chance, Clock, Ids, Store, Transport
 from tieout.processes import PROCESSES
+from tieout.processes.books import read_books
 from tieout.security.keyring import COMPANY, KeyRing, master_key_file
 from tieout.settings import ConfigurationError, Settings, SettingsFile
+from tieout.store import effects, lanes, people
 from tieout.store.database import open_store, upgrade
-from tieout.system import AiohttpTransport, SystemChance, SystemClock, SystemIds
+from tieout.system import SocketTransport, SystemChance, SystemClock, SystemIds
 
 
 class Ports(msgspec.Struct, kw_only=True):
@@ -41,7 +48,7 @@ class Ports(msgspec.Struct, kw_only=True):
 def system_ports(clock: Clock | None = None) -> Ports:
     """The machine's own clock, ids, randomness and sockets."""
     return Ports(
-        clock=clock or SystemClock(), ids=SystemIds(), chance=SystemChance(), transport=AiohttpTransport()
+        clock=clock or SystemClock(), ids=SystemIds(), chance=SystemChance(), transport=SocketTransport()
     )
 
 
@@ -55,11 +62,17 @@ class App:
         self.worker = Worker(hub, self.lease)
         self.housekeeping = Housekeeping(hub, self.lease, self.worker)
         self._tasks: list[asyncio.Task[None]] = []
+        self._pins: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Join as a worker and begin to work."""
         await self.lease.join(platform.node(), os.getpid())
+        if isinstance(self.hub.world.transport, BudgetedTransport):
+            self.hub.world.transport.may_send = self.lease.outlives
+        # Who answers is known before anything is sent: a connection that is somebody else's is parked.
+        await pinning.begin(self.hub)
         self._tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.housekeeping.run())]
+        self._pins = asyncio.create_task(pinning.watch(self.hub))
 
     async def wait(self) -> None:
         """Until the work ends by itself (the lease is lost)."""
@@ -69,6 +82,9 @@ class App:
         """End the work in order: runs in hand are cancelled, their lanes handed back."""
         self.housekeeping.stop()
         self.worker.stop()
+        if self._pins is not None:
+            self._pins.cancel()
+            await asyncio.gather(self._pins, return_exceptions=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._tasks and not self.lease.lost:
             await self.lease.leave()
@@ -77,6 +93,37 @@ class App:
     async def close(self) -> None:
         await self.hub.world.transport.close()
         await self.hub.store.close()
+
+    # -- what stands, for whoever composed the hub ------------------------------------------------------------------
+    async def lanes(self) -> dict[str, int]:
+        """Lanes by state."""
+        return {str(state): int(count) for state, count in await self.hub.store.fetch(lanes.STATES, {})}
+
+    async def exceptions(self) -> list[dict[str, Any]]:
+        """Open and deferred exceptions, as rows by column."""
+        names = people.COLUMNS.split(", ")
+        return [dict(zip(names, row, strict=True)) for row in await self.hub.store.fetch(people.LIST, {})]
+
+    async def doubts(self) -> dict[str, int]:
+        """Writes that came out of doubt, by the way out."""
+        rows = await self.hub.store.fetch(effects.RESOLVED_COUNTS, {})
+        return {str(way): int(count) for way, count in rows}
+
+    async def books(self, cut_off: date | None = None) -> Books:
+        """The books as they stand now. Raises Failure when a system does not answer."""
+        return await read_books(self.hub, cut_off=cut_off)
+
+    async def execute(
+        self, name: str, arguments: Mapping[str, Any], actor: str
+    ) -> tuple[str, dict[str, Any]]:
+        """One command of a person, executed here; answers (`done` or `failed`, result)."""
+        answer = await execute(self.hub, name, arguments, actor)
+        self.worker.wake()
+        return answer
+
+    def reload_rules(self, file: SettingsFile) -> None:
+        """Read the decision tables anew. Raises ConfigurationError, and then the old ones stay in force."""
+        self.hub.masterdata = _masterdata(file)
 
 
 def read_settings(path: Path) -> SettingsFile:
@@ -103,10 +150,8 @@ async def compose(
     """Build the hub. Raises ConfigurationError."""
     settings = file.settings
     url = database_url(file, database)
-    if ports.store is None and migrate:
-        upgrade(url)
-    store = ports.store or open_store(url, writer=ports.ids.new())
-    master = master_key_file(file.directory / settings.keys.master, ports.chance)
+    master = _master_key(file, ports)
+    masterdata = _masterdata(file)
     budgets: dict[str, Budget] = {}
     transport = BudgetedTransport(ports.transport, budgets)
     world = World(clock=ports.clock, chance=ports.chance, transport=transport)
@@ -115,9 +160,14 @@ async def compose(
     }
     budgets |= {name: Budget(connection.limits, ports.clock) for name, connection in connections.items()}
     _check_routes(file, connections)
+    # What can be wrong with the configuration is said before the database is touched.
+    if ports.store is None and migrate:
+        upgrade(url)
+    store = ports.store or open_store(url, writer=ports.ids.new())
     policy = Policy(
         lease_seconds_real=settings.engine.lease_seconds,
         runs_at_once=settings.engine.runs_at_once,
+        wait_deadline=timedelta(days=settings.engine.wait_days),
         status_poll_seconds=settings.engine.status_poll_seconds,
         echo_suppression=settings.engine.echo_suppression if echo_suppression is None else echo_suppression,
     )
@@ -132,13 +182,50 @@ async def compose(
         connections=connections,
         budgets=budgets,
         processes=PROCESSES,
-        masterdata=_masterdata(file),
+        masterdata=masterdata,
         policy=policy,
         metrics=Metrics(),
         single_operator=settings.local_mode,
     )
     await hub.open_key(COMPANY)
     return App(hub, settings)
+
+
+def configuration_errors(file: SettingsFile, ports: Ports) -> list[str]:
+    """Everything that would keep the hub from being composed, all at once; empty when nothing would."""
+    errors: list[str] = []
+    world = World(clock=ports.clock, chance=ports.chance, transport=ports.transport)
+    connections: dict[str, Connection] = {}
+    for name, section in file.settings.connections.items():
+        try:
+            connections[name] = _connection(file, name, section, world)
+        except ConfigurationError as error:
+            errors.append(str(error))
+    steps: list[Callable[[], object]] = [lambda: _masterdata(file)]
+    if not errors:
+        steps.append(lambda: _check_routes(file, connections))
+    for step in steps:
+        try:
+            step()
+        except ConfigurationError as error:
+            errors += str(error).splitlines()
+    return errors
+
+
+def descriptors() -> list[ConnectorDescriptor]:
+    """Every connector there is: what `init` writes examples of and whose behaviours `check` counts."""
+    return [registry.descriptor(vendor) for vendor in registry.vendors()]
+
+
+def _master_key(file: SettingsFile, ports: Ports) -> bytes:
+    try:
+        return master_key_file(file.directory / file.settings.keys.master, ports.chance)
+    except (ValueError, OSError) as error:
+        line = file.line_of("keys.master")
+        raise ConfigurationError(
+            f"{file.path}:{line}: the master key cannot be read: {error};"
+            " restore the key file this database was made with"
+        ) from error
 
 
 def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: World) -> Connection:
@@ -152,7 +239,9 @@ def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: W
     role = section.get("role", descriptor.roles[0])
     if role not in descriptor.roles:
         line = file.line_of(f"connections.{name}.role")
-        raise ConfigurationError(f"{file.path}:{line}: connection {name}: role = one of {', '.join(descriptor.roles)}")
+        raise ConfigurationError(
+            f"{file.path}:{line}: connection {name}: role = one of {', '.join(descriptor.roles)}"
+        )
     given = {key: value for key, value in section.items() if key not in ("vendor", "role")}
     config = file.convert(given, descriptor.config, f".connections.{name}")
     api = descriptor.open(name, config, world)
@@ -176,14 +265,15 @@ def _masterdata(file: SettingsFile) -> MasterData:
 
 def _check_routes(file: SettingsFile, connections: dict[str, Connection]) -> None:
     """Every legal entity's routes lead to a connection of the right role."""
-    for entity in file.settings.entities:
+    for index, entity in enumerate(file.settings.entities):
         for role, name in (("billing", entity.billing), ("erp", entity.erp)):
             if name not in connections or role not in connections[name].roles:
-                line = file.line_of(f"entities.{entity.code}.{role}")
+                line = file.line_of(f"entities.{index}.{role}")
                 known = (
                     ", ".join(other for other, connection in connections.items() if role in connection.roles)
                     or "none"
                 )
                 raise ConfigurationError(
-                    f"{file.path}:{line}: entity {entity.code}: {role} = {name!r} is no {role} connection; there are: {known}"
+                    f"{file.path}:{line}: entity {entity.code}: {role} = {name!r} is no {role} connection;"
+                    f" there are: {known}"
                 )

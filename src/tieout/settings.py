@@ -44,7 +44,9 @@ class Database(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         scheme, found, rest = self.url.partition("://")
         if not found or scheme not in ("sqlite", "postgresql", "postgres") or not rest.strip("/"):
-            raise ValueError(f"url {self.url!r} is no database: write sqlite:///FILE or postgresql://USER@HOST/NAME")
+            raise ValueError(
+                f"url {self.url!r} is no database: write sqlite:///FILE or postgresql://USER@HOST/NAME"
+            )
 
 
 class Keys(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -62,7 +64,9 @@ class Web(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
-            raise ValueError(f"port {self.port} does not exist: write one from 1 to 65535, or 0 for any free one")
+            raise ValueError(
+                f"port {self.port} does not exist: write one from 1 to 65535, or 0 for any free one"
+            )
         if self.max_body_bytes < 1000:
             raise ValueError("max_body_bytes under 1000 would refuse every webhook: write 1000000")
 
@@ -83,6 +87,8 @@ class Engine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Registration(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A tax registration of a legal entity, in force from a day until another (exclusive)."""
+
     jurisdiction: str
     number: str
     valid_from: date
@@ -112,7 +118,9 @@ class Entity(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             ZoneInfo(self.time_zone)
         except (KeyError, ValueError, OSError) as error:
             example = "America/Los_Angeles or Asia/Tokyo"
-            raise ValueError(f"time_zone {self.time_zone!r} is no IANA time zone: write one such as {example}") from error
+            raise ValueError(
+                f"time_zone {self.time_zone!r} is no IANA time zone: write one such as {example}"
+            ) from error
         for currency in (self.functional_currency, *self.currencies):
             exponent(currency)
 
@@ -166,7 +174,9 @@ class SettingsFile:
         try:
             self.text = path.read_text(encoding="utf-8") if text is None else text
         except OSError as error:
-            raise ConfigurationError(f"{path}: {error.strerror}; `tieout init` writes a commented one") from error
+            raise ConfigurationError(
+                f"{path}: {error.strerror}; `tieout init` writes a commented one"
+            ) from error
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{path}: not UTF-8; save the file as UTF-8") from error
         try:
@@ -209,7 +219,9 @@ def _pieces(dotted: str) -> list[str]:
     return [piece for piece in re.split(r"(?<!\.)\.(?!\.)|[\[\]]+\.?", dotted) if piece]
 
 
-_KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_KEY = re.compile(
+    r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
 _HEADER = re.compile(r"^\s*(\[\[?)\s*([^\]]+?)\s*\]\]?")
 
 
@@ -324,4 +336,6 @@ def _from_file(path: Path) -> Secret:
     try:
         return Secret(path.read_text(encoding="utf-8").strip())
     except OSError as error:
-        raise ValueError(f"secret file {path}: {error.strerror}; write the secret into it, mode 0600") from error
+        raise ValueError(
+            f"secret file {path}: {error.strerror}; write the secret into it, mode 0600"
+        ) from error

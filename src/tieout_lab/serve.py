@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,12 +22,31 @@ from tieout_lab.twins import netsuite, salesforce, stripe
 from tieout_lab.twins.clock import SystemTwinClock, TwinClock
 from tieout_lab.twins.kit import Receive, Scope, Send, Twin
 
+
+
+class TwoAccounts(stripe.StripeTwin):
+    """The billing twin; its log says which account each call was of."""
+
+    async def admit(self, request: Request, operation: str) -> Response | None:
+        refusal = await super().admit(request, operation)
+        if refusal is None:
+            self.log[-1]["account"] = self.account_of(request).id
+        return refusal
+
+
 CREATE: dict[str, Callable[[TwinClock], Twin]] = {
-    "stripe": stripe.create,
+    "stripe": TwoAccounts,
     "salesforce": salesforce.create,
     "netsuite": netsuite.create,
 }
 HOST = "127.0.0.1"
+# How the demo company calls what a twin, or one account of it, serves.
+_CONNECTION = {
+    "acct_us": "stripe-us",
+    "acct_jp": "stripe-jp",
+    "salesforce": "salesforce-main",
+    "netsuite": "netsuite-main",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,10 +122,14 @@ def pending(twin: Twin) -> int:
 
 def counts(twin: Twin) -> dict[str, Any]:
     """What a twin was asked and what went wrong on the way."""
+    writes = Counter(
+        _CONNECTION.get(entry.get("account", twin.name), twin.name) for entry in twin.log if entry["writes"]
+    )
     return {
         "faults": dict(twin.faults.counts),
         "requests": len(twin.log),
-        "writes": sum(1 for entry in twin.log if entry["writes"]),
+        "writes": writes.total(),
+        "writes_by_connection": dict(writes),
     }
 
 
@@ -126,7 +150,8 @@ class World:
     sockets: list[socket.socket] = field(default_factory=list)
 
 
-def _bind(port: int) -> socket.socket:
+def bind(port: int) -> socket.socket:
+    """A listening place on loopback; port 0: any that is free. OSError when it is taken."""
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind((HOST, port))
@@ -153,7 +178,7 @@ def open_world(opening: Opening) -> World:
     world = World({})
     apps: dict[str, Any] = {**twins, "control": Control(clock, twins)}
     for number, (name, app) in enumerate(apps.items()):
-        bound = _bind(opening.port_base + number if opening.port_base else 0)
+        bound = bind(opening.port_base + number if opening.port_base else 0)
         url = f"http://{HOST}:{bound.getsockname()[1]}"
         world.described[name] = app.describe(url) if isinstance(app, Twin) else {"url": url}
         world.sockets.append(bound)

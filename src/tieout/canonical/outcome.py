@@ -52,8 +52,8 @@ class RateLimited(Value, frozen=True, tag_field="outcome", tag="rate_limited"):
 
 
 class OutcomeUnknown(Value, frozen=True, tag_field="outcome", tag="unknown"):
-    """Time-out, reset, 5xx after sending: it may have been done, may yet be done, or not. `saved`: the vendor keeps this
-    very answer under our wire key and would only repeat it, so that the way out is a look-up."""
+    """Time-out, reset, 5xx after sending: it may have been done, may yet be done, or not. `saved`: the vendor keeps
+    this very answer under our wire key and would only repeat it, so that the way out is a look-up."""
 
     reason: str
     saved: bool = False

@@ -46,7 +46,8 @@ class SubscriptionWriteLine(Value, frozen=True):
 
 class SubscriptionWrite(Value, frozen=True, tag_field="write", tag="subscription.v1"):
     """Make a subscription. `starts_at` is midnight of the first day in the legal entity's time zone (aware UTC),
-    `ends_at` exclusive or None; `as_of` is the day by which past and future are told apart when the order is accepted."""
+    `ends_at` exclusive or None; `as_of` is the day by which past and future are told apart when the order is
+    accepted."""
 
     source: Ref
     account: str
@@ -178,5 +179,5 @@ def decode_write(raw: bytes) -> Write:
 Postable: TypeAlias = DocumentWrite | PaymentWrite | RefundWrite
 
 # An assign sets fields of one outside record: flat, by our names; None clears.
-FieldValue: TypeAlias = str | int | bool | None | tuple[tuple[str, int], ...]
+FieldValue: TypeAlias = str | int | bool | tuple[tuple[str, int], ...] | None
 Fields: TypeAlias = Mapping[str, FieldValue]

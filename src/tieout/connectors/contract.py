@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar, runtime_checkable
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -22,6 +23,25 @@ from tieout.canonical.write import Fields, Write
 from tieout.ports import Chance, Clock, Transport
 
 T = TypeVar("T")
+# Which capabilities an object has was found out once; asking a Protocol anew costs more than a small database read.
+_found: WeakKeyDictionary[Any, dict[type, bool]] = WeakKeyDictionary()
+
+
+class Capability(type(Protocol)):  # type: ignore[misc] # the metaclass has no public name
+    """The metaclass of the Protocols below: `isinstance` as always, but remembered per object, whose capabilities never
+    change while it lives."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        try:
+            known = _found.get(instance)
+            if known is None:
+                known = _found[instance] = {}
+        except TypeError:  # no weak reference to it, or no hash
+            return bool(super().__instancecheck__(instance))
+        has = known.get(cls)
+        if has is None:
+            has = known[cls] = bool(super().__instancecheck__(instance))
+        return has
 
 
 class Keys(Value, frozen=True):
@@ -151,15 +171,18 @@ class Finding(Value, frozen=True):
 
 
 @runtime_checkable
-class Inbound(Protocol):
-    """Webhooks. `verify` raises Forged; `parse` raises Malformed."""
+class Inbound(Protocol, metaclass=Capability):
+    """Webhooks. `verify` raises Forged; `parse` raises Malformed, and OtherAccount among these. Where it
+    `accepts_webhooks` no signing secret is missing; where not, the address does not exist (404)."""
 
+    @property
+    def accepts_webhooks(self) -> bool: ...
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None: ...
     def parse(self, body: bytes, now: datetime) -> tuple[ChangeEvent, ...]: ...
 
 
 @runtime_checkable
-class ChangeFeed(Protocol):
+class ChangeFeed(Protocol, metaclass=Capability):
     """Polling: `poll(cursor)` answers what changed since; an empty cursor starts at the connection's start date."""
 
     poll_seconds: int
@@ -168,14 +191,14 @@ class ChangeFeed(Protocol):
 
 
 @runtime_checkable
-class Reader(Protocol):
+class Reader(Protocol, metaclass=Capability):
     """`fetch` answers the present aggregate, whole (all pages). Raises NotFound, Failure."""
 
     async def fetch(self, kind: type[T], id: str, lane: str = "") -> T: ...
 
 
 @runtime_checkable
-class Writer(Protocol):
+class Writer(Protocol, metaclass=Capability):
     """`send` makes the document; `find` looks it up by our document key. Neither raises for a vendor's answer."""
 
     operations: Mapping[str, OperationTraits]
@@ -185,7 +208,7 @@ class Writer(Protocol):
 
 
 @runtime_checkable
-class Assigner(Protocol):
+class Assigner(Protocol, metaclass=Capability):
     """Set fields of an outside record to values: idempotent. `read_back` answers the fields as they are now."""
 
     async def assign(self, target: Ref, group: str, fields: Fields, keys: Keys) -> SendOutcome: ...
@@ -193,7 +216,7 @@ class Assigner(Protocol):
 
 
 @runtime_checkable
-class StatusReader(Protocol):
+class StatusReader(Protocol, metaclass=Capability):
     """Where created is not posted: the state of many documents in one call. Values: `created`, `posted`,
     `post_rejected`, `withdrawn`. An id that is missing from the answer does not exist (any more)."""
 
@@ -201,7 +224,15 @@ class StatusReader(Protocol):
 
 
 @runtime_checkable
-class Verifier(Protocol):
+class Approver(Protocol, metaclass=Capability):
+    """Where created is not posted: whether the hub itself may post this document (else a person does, over there).
+    Then the Writer has an operation `<kind>.post` that takes an ApproveWrite."""
+
+    def approves(self, write: Write) -> bool: ...
+
+
+@runtime_checkable
+class Verifier(Protocol, metaclass=Capability):
     """Read back a document that was made: what it says of itself, its lines' net per account included.
     Answers differences as (field, ours, theirs); empty when it stands as asked. Raises NotFound, Failure."""
 
@@ -216,25 +247,30 @@ class Verified(Value, frozen=True):
 
 
 @runtime_checkable
-class Lister(Protocol):
+class Lister(Protocol, metaclass=Capability):
     """Listings for reconciliation; each yields every row, page by page."""
 
     def documents(self, kind: str) -> AsyncIterator[ListedDocument]: ...
 
 
 @runtime_checkable
-class LineLister(Protocol):
+class LineLister(Protocol, metaclass=Capability):
+    """Every contract line as CRM or billing holds it. Raises Failure."""
+
     def contract_lines(self) -> AsyncIterator[ListedLine]: ...
 
 
 @runtime_checkable
-class LedgerReader(Protocol):
+class LedgerReader(Protocol, metaclass=Capability):
+    """The general ledger's movements, whole. Raises Failure."""
+
     async def balances(self) -> tuple[LedgerBalance, ...]: ...
 
 
 @runtime_checkable
-class Catalogue(Protocol):
-    """What the other side knows: accounting periods per subsidiary, credit holds, products, items, accounts, tax codes."""
+class Catalogue(Protocol, metaclass=Capability):
+    """What the other side knows: accounting periods per subsidiary, credit holds, products, items, accounts, tax
+    codes."""
 
     async def periods(self, subsidiary: str) -> tuple[AccountingPeriod, ...]: ...
     async def codes(self, kind: str) -> frozenset[str]: ...
@@ -242,7 +278,7 @@ class Catalogue(Protocol):
 
 
 @runtime_checkable
-class Checker(Protocol):
+class Checker(Protocol, metaclass=Capability):
     """`identity` pins whom we talk to; `check` tells what is wrong with sign-in, scopes, versions, limits."""
 
     async def identity(self) -> Identity: ...
@@ -255,6 +291,15 @@ class Forged(Exception):
 
 class Malformed(Exception):
     """The body is not what the vendor documents; the message says what is wrong, and quotes no personal data."""
+
+
+class OtherAccount(Malformed):
+    """An event of another account or mode than the connection is pinned to: `outcome` blocks the connection. Nothing
+    of the event is processed; sending it again does not help."""
+
+    def __init__(self, outcome: Misconfigured) -> None:
+        super().__init__(outcome.message)
+        self.outcome = outcome
 
 
 class World(msgspec.Struct, frozen=True, kw_only=True):

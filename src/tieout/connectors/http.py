@@ -82,7 +82,9 @@ class SignIn:
             return self._token
 
     def _stale(self, token: Token) -> bool:
-        return token.expires_at is not None and self._world.clock.now() >= token.expires_at - timedelta(seconds=60)
+        return token.expires_at is not None and self._world.clock.now() >= token.expires_at - timedelta(
+            seconds=60
+        )
 
     def discard(self, token: Token) -> None:
         """Forget a token that the vendor refused; a newer one stays."""
@@ -147,7 +149,8 @@ class Http:
         return Rejected(code=code or str(status), message=message)
 
     def blocked(self, message: str) -> Misconfigured:
-        return connection_blocked(self.name, message, f"mend the credentials or scopes of {self.name}, then `tieout check`")
+        remedy = f"mend the credentials or scopes of {self.name}, then `tieout check`"
+        return connection_blocked(self.name, message, remedy)
 
     def read_failed(self, error: TransportError) -> NoReturn:
         """A read that got no answer: reading again is always safe."""
@@ -159,7 +162,11 @@ class Http:
         if status == 429:
             raise Failure(RateLimited(reason=message or code, retry_at=retry_after(response, self.now())))
         if status >= 500 or status == 408:
-            raise Failure(Transient(reason=f"{status} {message}".strip(), retry_at=retry_after(response, self.now())))
+            raise Failure(
+                Transient(reason=f"{status} {message}".strip(), retry_at=retry_after(response, self.now()))
+            )
         if status in (401, 403):
             raise Failure(self.blocked(f"{status} {code} {message}".strip()))
+        if 300 <= status < 400:
+            raise Failure(self.blocked(f"{status}: a redirect to another address was refused"))
         raise Failure(Rejected(code=code or str(status), message=message))

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from tieout.connectors.contract import Limits
-from tieout.ports import Clock, Request, Response, Transport
+from tieout.ports import Clock, Request, Response, Transport, TransportError
 
 _RECOVERY = timedelta(seconds=60)
 
@@ -31,9 +32,16 @@ class Budget:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._first: deque[asyncio.Future[None]] = deque()
         self._shrunk_at: datetime | None = None
+        self._pause_seconds = 1 / limits.per_second if limits.per_second else 0
+        self._next_call = 0.0
 
     async def take(self, *, urgent: bool = False) -> None:
-        """Wait for a permit."""
+        """Wait for a permit, and for the connection's pace where it has one (calls a second)."""
+        if self._pause_seconds:
+            now = self._clock.monotonic()
+            self._next_call = max(now, self._next_call) + self._pause_seconds
+            if self._next_call - self._pause_seconds > now:
+                await self._clock.sleep_real(self._next_call - self._pause_seconds - now)
         if self.out < self.present and not self._first and not self._waiting:
             self.out += 1
         else:
@@ -86,6 +94,8 @@ class BudgetedTransport:
     def __init__(self, inner: Transport, budgets: dict[str, Budget]) -> None:
         self._inner = inner
         self._budgets = budgets
+        # Whether this process may still send what takes so many real seconds at most; a worker's lease answers.
+        self.may_send: Callable[[float], bool] = lambda _: True
 
     async def exchange(self, request: Request) -> Response:
         budget = self._budgets.get(request.connection)
@@ -93,6 +103,9 @@ class BudgetedTransport:
             return await self._inner.exchange(request)
         await budget.take(urgent=request.operation.startswith("find"))
         try:
+            # Asked after the wait for the permit, immediately before the first byte: the lane could be somebody else's.
+            if not self.may_send(request.timeout_seconds):
+                raise TransportError("the lease does not outlive the call", sent=False)
             response = await self._inner.exchange(request)
         finally:
             budget.give()

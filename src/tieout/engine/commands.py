@@ -13,7 +13,7 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Found
 from tieout.canonical.write import decode_write
 from tieout.connectors.contract import Keys, Writer
-from tieout.engine import releasing
+from tieout.engine import pinning, releasing
 from tieout.engine.hub import Hub
 from tieout.engine.keys import content_hash, lane_of, wire_key
 from tieout.engine.ledger import effect_of
@@ -24,6 +24,7 @@ from tieout.store.statements import Refused, Step
 Command: TypeAlias = Callable[[Hub, Mapping[str, Any], str], Awaitable[dict[str, Any]]]
 # Real seconds that a re-test of a cause may take before the answer is "still running".
 _PATIENCE = 60
+_RESOLVED = "resolved"
 
 
 class CommandRefused(Exception):
@@ -77,7 +78,7 @@ async def _exception(hub: Hub, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if not rows:
         raise CommandRefused(f"no exception {wanted}; see `tieout exceptions list`")
     found = dict(zip(people.COLUMNS.split(", "), rows[0], strict=True))
-    if found["state"] == "resolved":
+    if found["state"] == _RESOLVED:
         raise CommandRefused(f"exception {wanted} is resolved already: {found['resolution']}")
     return found
 
@@ -116,6 +117,8 @@ async def _release_blocker(hub: Hub, found: Mapping[str, Any], actor: str) -> di
             "documents held by a period are released only by an approved action: "
             f"`tieout exceptions resolve {found['exception_id']} --period YYYY-MM` lists them and asks for the approval"
         )
+    if still := await pinning.retest(hub, blocker):
+        raise CommandRefused(f"not mended: {still}")
     canary = await hub.store.fetch(lanes.BLOCKED_BY, {"blocker": blocker, "limit": 1})
     if canary:
         lane_id = canary[0][0]
@@ -154,14 +157,14 @@ async def resolve(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[st
         )
         released = (lanes.RELEASE, {"lane_id": found["lane_id"], "now": hub.now()})
         await hub.store.commit([(people.RESOLVE, gone), audit, released])
-        return {"resolved": True}
+        return {"state": "resolved"}
     await retry(hub, arguments, actor)
     if found["blocker"]:
-        return {"resolved": True}
+        return {"state": "resolved"}
     state, _ = await _lane_ended(hub, found["lane_id"])
     again = await hub.store.fetch(people.BY_ID, {"exception_id": found["exception_id"]})
-    if again and again[0][11] == "resolved":
-        return {"resolved": True, "lane": state}
+    if again and again[0][11] == _RESOLVED:
+        return {"state": "resolved", "lane": state}
     still = await hub.store.fetch(people.OF_LANE, {"lane_id": found["lane_id"]})
     raise CommandRefused(f"not mended: {still[0][9] if still else found['cause']}")
 

@@ -16,15 +16,16 @@ from tieout.canonical.outcome import (
     NotFound,
     OutcomeUnknown,
     Receipt,
+    Rejected,
     SendOutcome,
 )
-from tieout.canonical.write import Write, decode_write, encode_write
-from tieout.connectors.contract import Keys, OperationTraits, Verifier, Writer
+from tieout.canonical.write import ApproveWrite, Write, decode_write, encode_write
+from tieout.connectors.contract import Approver, Keys, OperationTraits, Verifier, Writer
 from tieout.engine.keys import content_hash, document_key, wire_key
 from tieout.engine.ledger import EffectRow, binding_steps, effect_of, kind_of, meet, posted_need, receipt_of
-from tieout.engine.moments import micros, moment
+from tieout.engine.moments import moment
 from tieout.engine.retry import backoff
-from tieout.engine.stops import Diverged, Facts, Need, NotYet, Parked, RunAgain
+from tieout.engine.stops import NO_FACTS, Diverged, Facts, Need, NotYet, Parked, RunAgain
 from tieout.store import documents, effects
 from tieout.store.statements import Refused, Step
 
@@ -54,7 +55,7 @@ async def create(
         receipt = await _settle(run, row, write, outcome, facts)
     elif row.state == "CONFIRMED":
         receipt = receipt_of(row)
-        if key not in run.documents:
+        if key not in run.documents and not isinstance(write, ApproveWrite):
             # Confirmed by evidence: the document is known, but not yet bound.
             frozen = decode_write(_unseal(run, row))
             await run.commit(*binding_steps(row, frozen, receipt, run.hub.now()))
@@ -66,7 +67,7 @@ async def create(
         row.request, row.request_hash, row.epoch = raw, hashed, row.epoch + (row.state == "REJECTED")
         outcome = await _send(run, row, write, new=False)
         receipt = await _settle(run, row, write, outcome, facts)
-    return await _verified(run, row, receipt, facts)
+    return receipt if isinstance(write, ApproveWrite) else await _verified(run, row, receipt, facts, write)
 
 
 async def _in_other_lane(run: Run, key: str) -> EffectRow | None:
@@ -186,10 +187,8 @@ async def _mark_sent(run: Run, row: EffectRow, *, new: bool) -> None:
         row.first_sent_at = now
         run.effects[row.effect_key] = row
     else:
-        await run.commit(
-            (effects.SEND_AGAIN, {**shared, "epoch": row.epoch, "was": row.state, "attempt": row.attempt}),
-            audit,
-        )
+        again = {**shared, "epoch": row.epoch, "was": row.state, "attempt": row.attempt}
+        await _guarded(run, (effects.SEND_AGAIN, again), audit)
         row.attempt += 1
         row.first_sent_at = row.first_sent_at or now
     row.request = sealed
@@ -201,13 +200,15 @@ async def _settle(run: Run, row: EffectRow, write: Write, outcome: SendOutcome, 
     if isinstance(outcome, Confirmed):
         return await _confirm(run, row, write, outcome.receipt, resolved_by="")
     if isinstance(outcome, OutcomeUnknown):
+        row.absent_from = run.hub.now()
         await _doubt(run, row, (_SAVED if outcome.saved else "") + outcome.reason)
         raise RunAgain(backoff(run.hub.clock.now(), run.lane.attempts, 0.0), f"in doubt: {outcome.reason}")
     stop = run.stop_for(outcome, facts)
     state = "PLANNED" if isinstance(stop, RunAgain) else "REJECTED"
-    await run.commit(
-        (effects.NOT_DONE, {"effect_key": row.effect_key, "state": state, "error": str(outcome)[:500]})
-    )
+    if state == "REJECTED":
+        run.note(run.audit("effect.rejected", row.effect_key, str(outcome)[:200]))
+    not_done = {"effect_key": row.effect_key, "state": state, "error": str(outcome)[:500]}
+    await _guarded(run, (effects.NOT_DONE, not_done))
     row.state = state
     raise stop
 
@@ -227,42 +228,33 @@ async def _confirm(run: Run, row: EffectRow, write: Write, receipt: Receipt, *, 
         *binding_steps(row, write, receipt, now),
         run.audit("effect.confirmed", row.effect_key, f"{receipt.external_id} {resolved_by}".strip()),
     ]
-    try:
-        await run.commit(*steps)
-    except Refused as refused:
-        # Evidence was quicker: the next run finds it confirmed and binds it.
-        raise RunAgain(run.hub.clock.now(), f"settled meanwhile: {refused}", count=False) from refused
+    await _guarded(run, *steps)
     row.state, row.external_id = "CONFIRMED", receipt.external_id
     if resolved_by:
         run.hub.metrics.in_doubt.labels(resolved_by).inc()
     return receipt
 
 
+async def _guarded(run: Run, *steps: Step) -> None:
+    """Commit steps that move an effect on. Evidence may have been quicker: the next run finds it confirmed and binds it."""
+    try:
+        await run.commit(*steps)
+    except Refused as refused:
+        raise RunAgain(run.hub.clock.now(), f"settled meanwhile: {refused}", count=False) from refused
+
+
 async def _doubt(run: Run, row: EffectRow, reason: str) -> None:
-    await run.commit(
-        (
-            effects.UNKNOWN,
-            {
-                "effect_key": row.effect_key,
-                "error": reason[:500],
-                "absent_from": row.absent_from,
-                "looks": row.looks,
-            },
-        )
-    )
+    doubt = {"effect_key": row.effect_key, "error": reason[:500], "absent_from": row.absent_from, "looks": row.looks}
+    await _guarded(run, (effects.UNKNOWN, doubt))
     row.state, row.error = "UNKNOWN", reason
 
 
 def _last_byte_at(run: Run, row: EffectRow) -> datetime:
-    """The latest moment at which the request can have left: a little after SENT, or now if another worker sent it
-    (its lease has run out, so it sends no more)."""
-    slack = timedelta(seconds=run.hub.policy.send_slack_seconds_real * run.hub.clock.factor)
-    sent = moment(row.sent_at or run.hub.now()) + slack
-    if row.worker_id != run.worker:
-        taken = moment(row.absent_from) if row.absent_from else run.hub.clock.now()
-        row.absent_from = micros(taken)
-        return max(sent, taken)
-    return sent
+    """The latest moment at which the request can have left: when its sender gave up. Where that was never written down
+    (the process died), when the lane was taken over: by then the sender's lease had run out. Not when SENT was
+    committed: the request may have stood in line for a permit after that."""
+    row.absent_from = row.absent_from or run.hub.now()
+    return moment(row.absent_from)
 
 
 async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
@@ -273,15 +265,19 @@ async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     window = timedelta(seconds=traits.idempotency_seconds)
     since_first = now - moment(row.first_sent_at or row.sent_at or run.hub.now())
     if window and since_first < window * 0.9 and not row.error.startswith(_SAVED):
-        run.check_lease(traits.timeout_seconds)
-        outcome = await api.send(row.operation, write, _keys(row))
+        # SENT is committed anew: absence is counted from the last time that the request may have left.
+        row.request = encode_write(write)
+        outcome = await _send(run, row, write, new=False)
         if isinstance(outcome, Confirmed):
             return await _confirm(run, row, write, outcome.receipt, resolved_by="vendor idempotency")
-        if not isinstance(outcome, OutcomeUnknown):
-            raise run.stop_for(outcome, facts)
-        await _doubt(run, row, (_SAVED if outcome.saved else "") + outcome.reason)
-        if not outcome.saved:
+        row.absent_from = run.hub.now()
+        # A refusal of the second says nothing of the first, and neither does a stored failure: look it up.
+        look_up = isinstance(outcome, Rejected) or (isinstance(outcome, OutcomeUnknown) and outcome.saved)
+        await _doubt(run, row, f"{_SAVED if look_up else ''}{outcome}")
+        if isinstance(outcome, OutcomeUnknown) and not look_up:
             raise RunAgain(backoff(now, run.lane.attempts, 0.0), f"in doubt: {outcome.reason}")
+        if not look_up:
+            raise run.stop_for(outcome, facts)
     last_byte = _last_byte_at(run, row)
     found = await api.find(row.operation, write, _keys(row), last_byte)
     if isinstance(found, Found):
@@ -320,6 +316,7 @@ async def _not_found(
         raise RunAgain(at, "in doubt: not found yet")
     row.state, row.epoch = "UNKNOWN", row.epoch + 1
     row.request = encode_write(write)
+    run.note(run.audit("effect.absent", row.effect_key, f"conclusive since {found.conclusive_at.isoformat()}"))
     outcome = await _send(run, row, write, new=False)
     return await _settle(run, row, write, outcome, facts)
 
@@ -338,8 +335,11 @@ def _same_request(run: Run, row: EffectRow, hashed: str, facts: Facts) -> None:
     )
 
 
-async def _verified(run: Run, row: EffectRow, receipt: Receipt, facts: Facts) -> Receipt:
-    """Read the document back once and compare it; what differs is `posted with difference`, for a person."""
+async def _verified(
+    run: Run, row: EffectRow, receipt: Receipt, facts: Facts, write: Write | None = None
+) -> Receipt:
+    """Read the document back once and compare it; what differs is `posted with difference`, for a person. `write`: the
+    frozen request, where the run has it at hand."""
     document = run.documents.get(row.effect_key)
     if document is not None and document.verified_at is not None:
         return (
@@ -348,7 +348,7 @@ async def _verified(run: Run, row: EffectRow, receipt: Receipt, facts: Facts) ->
             else _differs(row, document.differences, facts)
         )
     api = run.hub.connection(row.connection).api
-    write = decode_write(_unseal(run, row))
+    write = write or decode_write(_unseal(run, row))
     posted, number, period, differences = receipt.posted, receipt.number, receipt.period, ""
     if isinstance(api, Verifier) and kind_of(write) not in ("customer", "subscription"):
         try:
@@ -422,9 +422,26 @@ async def require_posted(run: Run, connection: str, key: str, source: Ref) -> No
             ),
             effect_key=key,
         )
+    if await _posted_by_us(run, row, kind, source):
+        return
     raise NotYet(
         Need(
             key=posted_need(source, kind, connection),
             what=f"{kind} {row.external_id} to be posted at {connection}",
         )
     )
+
+
+async def _posted_by_us(run: Run, row: EffectRow, kind: str, source: Ref) -> bool:
+    """Post a created document where the hub may: an effect of its own, so that it too is made at most once."""
+    api = run.hub.connection(row.connection).api
+    if not isinstance(api, Approver) or not api.approves(decode_write(_unseal(run, row))):
+        return False
+    approval = ApproveWrite(document=row.external_id, kind=kind)
+    key = f"{row.effect_key}|post"
+    await create(run, row.connection, f"{kind}.post", approval, key=key, source=source, facts=NO_FACTS)
+    now = run.hub.now()
+    run.note((documents.STATUS, {"effect_key": row.effect_key, "status": "POSTED"}))
+    run.note(*meet(posted_need(source, kind, row.connection), row.external_id, now))
+    run.posted_now[row.effect_key] = True
+    return True

@@ -25,6 +25,7 @@ from tieout.store import documents, effects, lanes, people, waits
 from tieout.store.statements import Refused, Step, StoreUnavailable
 
 log = structlog.get_logger("tieout.housekeeping")
+_LOOK_AGAIN_MICROS = 300_000_000
 _STATUS = {"posted": "POSTED", "post_rejected": "POST_REJECTED", "withdrawn": "WITHDRAWN"}
 
 
@@ -47,7 +48,7 @@ class Housekeeping:
             self._every(max(self.hub.policy.status_poll_seconds / factor, 0.2), self.statuses),
             self._every(60 / factor, self.waits),
             self._every(max(self.hub.policy.seal_seconds / factor, 1), self.seal),
-            self._every(5, self.gauges),
+            self._every(15, self.gauges),
             self._every(30 / factor, self.assigns),
         ]
         for connection in self.hub.connections.values():
@@ -69,9 +70,11 @@ class Housekeeping:
                 log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
             stopped = asyncio.ensure_future(self._stopping.wait())
             pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
-            _, pending = await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)
-            for task in pending:
-                task.cancel()
+            try:
+                await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopped.cancel()
+                pause.cancel()
 
     # -- leases -------------------------------------------------------------------------------------------------
     async def heartbeat(self) -> None:
@@ -93,6 +96,7 @@ class Housekeeping:
             [
                 (lanes.REAP, {"now": now, "real_now": real_now}),
                 (waits.DEAD_FREED, {"now": now}),
+                (waits.DEAD_WAKE, {"now": now}),
                 (waits.FREE_DEAD, {}),
                 (lanes.FORGET_DEAD, {"long_ago": long_ago}),
             ]
@@ -172,6 +176,10 @@ class Housekeeping:
             self.hub.metrics.lost_wakeups.inc(len(woken))
             log.error("lost_wakeups", lanes=[row[0] for row in woken][:10])
             self.worker.wake()
+        again = {"now": now, "before": now - _LOOK_AGAIN_MICROS}
+        (looking,) = await self.hub.store.commit([(waits.LOOK_AGAIN, again)])
+        if looking:
+            self.worker.wake()
         for lane_id, _, what, since in await self.hub.store.fetch(waits.OVERDUE, {"now": now, "limit": 100}):
             days = (now - since) // 86_400_000_000
             row = {
@@ -209,7 +217,7 @@ class Housekeeping:
 
     async def gauges(self) -> None:
         """Bring the gauges up to date."""
-        for state, count in await self.hub.store.fetch(lanes.STATES, {}):
+        for state, count in await self.hub.store.fetch_long(lanes.STATES, {}):
             self.hub.metrics.lanes.labels(state).set(count)
         doubt = await self.hub.store.fetch(effects.IN_DOUBT, {"limit": 1000})
         self.hub.metrics.unknown.set(len(doubt))

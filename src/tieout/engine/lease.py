@@ -38,7 +38,7 @@ class Lease(msgspec.Struct, kw_only=True):
         self.until = until
         return True
 
-    def outlives(self, seconds: int) -> bool:
+    def outlives(self, seconds: float) -> bool:
         """Whether the lease certainly lasts for so many real seconds."""
         return not self.lost and self.until - self.hub.real_now() > seconds * 1_000_000
 

@@ -116,8 +116,10 @@ def kind_of(write: Write) -> str:
 
 def binding_steps(effect: EffectRow, write: Write, receipt: Receipt, now: int) -> list[Step]:
     """What is recorded in the commit that confirms a create: the document, its ids in the crosswalk, the need it meets."""
+    if isinstance(write, ApproveWrite):
+        return []
     kind = kind_of(write)
-    source = str(write.source) if not isinstance(write, ApproveWrite) else effect.source
+    source = str(write.source)
     facts: dict[str, Any] = {
         "effect_key": effect.effect_key,
         "connection": effect.connection,
@@ -152,6 +154,9 @@ def binding_steps(effect: EffectRow, write: Write, receipt: Receipt, now: int) -
             )
         )
         steps += meet(f"{kind}|{source}|{effect.connection}", receipt.external_id, now)
+        # Who was told of it before we had bound it waits for what is behind it.
+        theirs = Ref(connection=effect.connection, kind=kind, id=receipt.external_id)
+        steps += meet(need_key("exists", theirs, effect.connection), receipt.external_id, now)
     return steps
 
 

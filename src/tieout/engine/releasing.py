@@ -27,10 +27,12 @@ _TYPES: dict[str, type[Any]] = {
 
 
 class Release(Value, frozen=True):
-    """A document's approved posting period (`YYYY-MM`), in place of its own."""
+    """A document's approved posting period (`YYYY-MM`), in place of the one that held it back (`held`: entity|YYYY-MM).
+    A later document of the same lane, with a day in another period, is not meant."""
 
     period: str
     approval_id: str
+    held: str = ""
 
 
 async def ask_release(hub: Hub, found: Mapping[str, Any], period: str, actor: str) -> dict[str, Any]:
@@ -107,7 +109,11 @@ async def execution(hub: Hub, asked: Mapping[str, Any], actor: str) -> list[Step
         case "release_period":
             for document in payload["documents"]:
                 lane_id = document["lane"]
-                release = Release(period=payload["period"], approval_id=asked["approval_id"])
+                release = Release(
+                    period=payload["period"],
+                    approval_id=asked["approval_id"],
+                    held=payload["blocker"].partition("|")[2],
+                )
                 box = hub.keyring.seal(encode(release), f"records|release|{lane_id}")
                 row = {"kind": "release", "key": lane_id, "body": box, "now": now, "trace": ""}
                 steps += [(records.SAVE, row), (lanes.RELEASE, {"lane_id": lane_id, "now": now})]

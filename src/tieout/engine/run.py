@@ -115,6 +115,7 @@ class Run:
         self.key = key_name(lane.lane_id, lane.kind)
         self._frozen = msgspec.json.decode(lane.frozen, type=Frozen) if lane.frozen else None
         self._entity: LegalEntity | None = None
+        self._known: dict[tuple[str, Ref], Ref] = {}
 
     # -- what the hub knows -------------------------------------------------------------------------------------
     @property
@@ -216,14 +217,18 @@ class Run:
             ) from missing
 
     async def known(self, kind: str, external: Ref) -> Ref | None:
-        """The source of a document that we made there: their id to ours, by the crosswalk."""
+        """The source of a document that we made there: their id to ours, by the crosswalk, once per run."""
+        found = self._known.get((kind, external))
+        if found is not None:
+            return found
         rows = await self.hub.store.fetch(
             documents.RESOLVE, {"connection": external.connection, "kind": kind, "external_id": external.id}
         )
         if not rows:
             return None
         connection, of_kind, id_ = rows[0][0].split("|", 2)
-        return Ref(connection=connection, kind=of_kind, id=id_)
+        found = self._known[kind, external] = Ref(connection=connection, kind=of_kind, id=id_)
+        return found
 
     async def record(self, kind: str, key: str, type_: type[T]) -> T | None:
         """Something that the hub accepted or learnt, or None."""
@@ -316,6 +321,8 @@ class Run:
         found = set()
         for (key,) in await self.hub.store.fetch(waits.UNMET, {"low": low, "high": low + "~"}):
             _, connection, of_kind, id_, at = key.split("|")
+            if id_.partition("#")[0] != producer.id:
+                continue  # a longer id that begins alike
             found.add((Ref(connection=connection, kind=of_kind, id=id_), at))
         return found
 

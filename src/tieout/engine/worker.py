@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from tieout.canonical.model import encode
 from tieout.canonical.outcome import NotFound
 from tieout.engine import exceptions
 from tieout.engine.hub import Hub
@@ -18,7 +19,7 @@ from tieout.engine.retry import BUG_ATTEMPTS, backoff
 from tieout.engine.run import Lane, Run, lane_from
 from tieout.engine.stops import Blocked, FencedOut, Ignored, NotYet, Parked, RunAgain, Stop
 from tieout.store import inbox, lanes, people, waits
-from tieout.store.statements import Refused, Step, StoreUnavailable
+from tieout.store.statements import Refused, Step, StoreUnavailable, Violated
 
 log = structlog.get_logger("tieout.engine")
 # Poll at least this often (real seconds) for lanes made ready by other processes.
@@ -88,9 +89,11 @@ class Worker:
                 pause = max(0.0, min(pause, seconds))
         waiting = asyncio.ensure_future(self.activity.wait())
         sleeping = asyncio.ensure_future(self.hub.clock.sleep_real(pause))
-        _, pending = await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending:
-            task.cancel()
+        try:
+            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            sleeping.cancel()
 
     # -- one run ------------------------------------------------------------------------------------------------
     async def run_lane(self, lane: Lane) -> None:
@@ -181,16 +184,10 @@ class Worker:
         outcome = "done" if ended is None else type(ended).__name__.lower()
         try:
             await run.commit(*self._ending(run, ended), self._run_row(run, outcome, ended, started))
-        except Refused as refused:
-            if refused.statement != waits.CYCLE.name or not isinstance(ended, NotYet):
-                raise
-            circle = "; ".join(need.what for need in ended.needs)
-            ended = Parked(
-                "cycle",
-                f"waits in a circle: {circle}",
-                "break the circle: retry one of the documents by hand",
-            )
-            await run.commit(*self._ending(run, ended), self._run_row(run, "parked", ended, started))
+        except (Refused, Violated) as refused:
+            ended = self._not_ended(run, ended, refused)
+            outcome = type(ended).__name__.lower()
+            await run.commit(*self._ending(run, ended), self._run_row(run, outcome, ended, started))
         self.hub.metrics.runs.labels(run.process, outcome).inc()
         if isinstance(ended, Parked | Blocked):
             log.info(
@@ -201,6 +198,15 @@ class Worker:
                 outcome=outcome,
                 detail=str(ended)[:300],
             )
+
+    def _not_ended(self, run: Run, ended: Stop | None, refused: Refused | Violated) -> Stop:
+        """How a run ends whose end was refused: by a circle of waits, else by a bug."""
+        circular = isinstance(refused, Refused) and refused.statement == waits.CYCLE.name
+        if not circular or not isinstance(ended, NotYet):
+            return self._bug(run, refused)
+        circle = "; ".join(need.what for need in ended.needs)
+        remedy = "break the circle: retry one of the documents by hand"
+        return Parked("cycle", f"waits in a circle: {circle}", remedy)
 
     def _run_row(self, run: Run, outcome: str, ended: Stop | None, started: int) -> Step:
         row = {
@@ -222,7 +228,10 @@ class Worker:
         lane, now = run.lane, self.hub.now()
         names = {"lane_id": lane.lane_id, "fence": lane.fence, "run_id": run.run_id, "trace": run.trace}
         steps = self._free(lane, now) if run.holding else []
-        if lane.attempts or lane.fence > 1:
+        if lane.fence > 1 and isinstance(ended, NotYet):
+            keys = encode([need.key for need in ended.needs]).decode()
+            steps.append((waits.KEEP, {"lane_id": lane.lane_id, "keys": keys}))
+        elif lane.fence > 1:
             steps.append((waits.FORGET, {"lane_id": lane.lane_id}))
         match ended:
             case None:
@@ -262,6 +271,8 @@ class Worker:
             return []
         names = {"lane_id": lane.lane_id, "run_id": run.run_id, "seq": lane.last_seq}
         steps: list[Step] = [(inbox.SETTLE, {**names, "state": state, "detail": detail})]
+        if lane.fence > 1:
+            steps.insert(0, (inbox.UNPARK, {**names, "state": state, "detail": detail}))
         if lane.hints > 1:
             steps.insert(0, (inbox.SUPERSEDE, names))
         return steps

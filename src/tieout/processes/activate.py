@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import datetime, time
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ import msgspec
 
 from tieout.canonical.ids import Ref
 from tieout.canonical.money import exponent
-from tieout.canonical.order import Order, OrderLine
+from tieout.canonical.order import Order, OrderLine, add_months
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.write import SubscriptionWrite, SubscriptionWriteLine
 from tieout.connectors.contract import Catalogue
@@ -75,9 +75,12 @@ def subscription_of(run: Run, order: Order, entity: LegalEntity, customer: str) 
     if order.start is None:
         raise ValueError(f"order {order.ref} was accepted without a start")
     zone = ZoneInfo(entity.time_zone)
-    end = order.end
+    # A term without a last day ends as many months after the start.
+    end = order.end or (add_months(order.start, order.term_months) if order.term_months else None)
     terms = run.rule(run.masterdata.terms, order.payment_terms, order.start) if order.payment_terms else None
-    # Past and future are told apart by the deal's own close date, so that a later re-run decides the same.
+    # Past and future are told apart by the deal's own close date, so that a later re-run decides the same. The day after
+    # is the future, or the subscription would be asked for before it may start; a start that has passed meanwhile is
+    # taken for a future one all the same.
     return SubscriptionWrite(
         source=order.ref,
         account=order.account.id,
@@ -86,7 +89,7 @@ def subscription_of(run: Run, order: Order, entity: LegalEntity, customer: str) 
         lines=tuple(_line(run, order, entity, line) for line in order.lines),
         starts_at=datetime.combine(order.start, time(), zone).astimezone(_UTC),
         ends_at=datetime.combine(end, time(), zone).astimezone(_UTC) if end is not None else None,
-        future=order.close_date is not None and order.start > order.close_date + timedelta(days=1),
+        future=order.close_date is not None and order.start > order.close_date,
         frequency=order.frequency,
         as_of=order.close_date,
         days_until_due=terms.days if terms is not None else 30,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tieout.canonical.ids import Ref
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.payment import Payment
+from tieout.canonical.write import Fields
 from tieout.engine.ledger import posted_need
 from tieout.engine.process import process
 from tieout.engine.run import Run
@@ -39,7 +40,8 @@ async def apply_payment(run: Run, ref: Ref) -> None:
     settled, missing = await _applications(run, payment, entity)
     if settled:
         target = Ref(connection=entity.erp, kind="payment", id=receipt.external_id)
-        await run.assign(target, "applications", {"applications": settled})
+        fields: Fields = {"applications": settled, "currency": payment.currency}
+        await run.assign(target, "applications", fields)
     await show_at_billing(run, ref, receipt, "applied" if not missing else "partly applied")
     if missing:
         raise NotYet(*missing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tieout.canonical import order as order_lines
 from tieout.canonical.ids import Ref
 from tieout.canonical.model import Value
 from tieout.canonical.order import Order
@@ -138,7 +139,15 @@ async def _park(run: Run, order: Order, faults: tuple[Fault, ...], accepted: Ord
 
 
 def contracted_minor(order: Order) -> int:
-    """The contracted value in minor units: recurring net times the billing periods of the term, one-time once."""
-    months = {"month": 1, "quarter": 3, "year": 12}.get(order.frequency, 0)
-    periods = -(-(order.term_months or 0) // months) if months else 0
-    return sum(line.net_minor * (periods if line.charge == "recurring" else 1) for line in order.lines)
+    """The contracted value of all lines in minor units; see `canonical.order.contracted_minor`."""
+    return sum(
+        order_lines.contracted_minor(
+            line.net_minor,
+            order.frequency,
+            start=order.start,
+            end=order.end,
+            term_months=order.term_months,
+            charge=line.charge,
+        )
+        for line in order.lines
+    )

@@ -28,14 +28,18 @@ async def in_period(run: Run, entity: LegalEntity, write: Postable, standing: Ef
     if standing is not None:
         frozen = run.frozen_write(standing)
         return msgspec.structs.replace(write, posting_period=getattr(frozen, "posting_period", ""))
-    own = await _period_of(run, entity, write.day)
-    if own is None or own.status == "open":
-        return write
-    release = await run.record("release", lane_of(run.lane.subject), Release)
-    if release is None:
+    held = f"{entity.code}|{write.day:%Y-%m}"
+    # A lane that runs for the first time cannot have been released yet. A release holds even where the period reads as
+    # open: some ERPs close it for one subsidiary, and only their refusal says so.
+    again = run.lane.fence > 1
+    release = await run.record("release", lane_of(run.lane.subject), Release) if again else None
+    if release is None or release.held not in ("", held):
+        own = await _period_of(run, entity, write.day)
+        if own is None or own.status == "open":
+            return write
         raise Blocked(
             "period",
-            f"{entity.code}|{write.day:%Y-%m}",
+            held,
             f"period {own.name} of {entity.name} is {own.status}",
             "`tieout exceptions resolve ID --period YYYY-MM` lists the documents and asks for the approval to post them",
         )

@@ -23,7 +23,8 @@ class BadDatabase(Exception):
 
 def _scheme(url: str) -> str:
     scheme = urlsplit(url).scheme
-    if scheme not in ("sqlite", "postgresql", "postgres"):
+    known = url.startswith(("sqlite:///", "postgresql://", "postgres://"))
+    if not known or url == "sqlite:///":
         raise BadDatabase(f"database url {url!r}: use sqlite:///FILE or postgresql://USER@HOST/NAME")
     return scheme
 
@@ -55,14 +56,16 @@ def upgrade(url: str, revision: str = "head") -> str:
                 before = row[0] if row else ""
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if before and before not in known:
-            raise BadDatabase(f"the database is at revision {before}, which this release does not know: it is newer; upgrade tieout")
+            raise BadDatabase(
+                f"the database is at revision {before}, which this release does not know: it is newer; upgrade tieout"
+            )
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
     except Exception as error:
         if isinstance(error, BadDatabase):
             raise
-        raise BadDatabase(f"{url.split('@')[-1]}: {error}") from error
+        raise BadDatabase(f"{url.rsplit('@', maxsplit=1)[-1]}: {error}") from error
     finally:
         engine.dispose()
     return before

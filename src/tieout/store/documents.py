@@ -12,38 +12,57 @@ CREATED = Statement(
 )
 VERIFIED = Statement(
     "documents.verified",
-    """UPDATE documents SET status = CASE WHEN :posted = 1 THEN 'POSTED' ELSE status END, number = :number, period = :period,
+    """UPDATE documents SET status = CASE WHEN CAST(:posted AS BIGINT) = 1 THEN 'POSTED' ELSE status END,
+       number = :number, period = :period,
        verified_at = :now, differences = :differences WHERE effect_key = :effect_key""",
     rows=1,
 )
 # Before a cause is tested again: what was read back with a difference is read back anew.
 UNVERIFY = Statement(
     "documents.unverify",
-    "UPDATE documents SET verified_at = NULL, differences = '' WHERE lane_id = :lane_id AND differences NOT IN ('', 'accepted')",
+    """UPDATE documents SET verified_at = NULL, differences = '' WHERE lane_id = :lane_id AND differences NOT
+       IN ('', 'accepted')""",
 )
 ACCEPT_DIFFERENCE = Statement(
-    "documents.accept_difference", "UPDATE documents SET differences = 'accepted' WHERE effect_key = :effect_key", rows=1
+    "documents.accept_difference",
+    "UPDATE documents SET differences = 'accepted' WHERE effect_key = :effect_key",
+    rows=1,
 )
 STATUS = Statement(
-    "documents.status", "UPDATE documents SET status = :status WHERE effect_key = :effect_key AND status <> :status"
+    "documents.status",
+    "UPDATE documents SET status = :status WHERE effect_key = :effect_key AND status <> :status",
 )
 COLUMNS = (
     "effect_key, connection, kind, external_id, number, status, entity, currency, total_minor, tax_minor, day, period, "
     "source, source_number, reason, lane_id, trace, verified_at, differences"
 )
-BY_EFFECT = Statement("documents.by_effect", f"SELECT {COLUMNS} FROM documents WHERE effect_key = :effect_key", returns=True)  # noqa: S608
-OF_LANE = Statement("documents.of_lane", f"SELECT {COLUMNS} FROM documents WHERE lane_id = :lane_id", returns=True)  # noqa: S608
-OF_SOURCE = Statement("documents.of_source", f"SELECT {COLUMNS} FROM documents WHERE source = :source ORDER BY created_at", returns=True)  # noqa: S608
-UNPOSTED = Statement(
-    "documents.unposted",
-    f"SELECT {COLUMNS} FROM documents WHERE status = 'CREATED' AND verified_at IS NOT NULL ORDER BY created_at LIMIT :limit",  # noqa: S608
+BY_EFFECT = Statement(
+    "documents.by_effect", f"SELECT {COLUMNS} FROM documents WHERE effect_key = :effect_key", returns=True
+)
+OF_LANE = Statement(
+    "documents.of_lane", f"SELECT {COLUMNS} FROM documents WHERE lane_id = :lane_id", returns=True
+)
+OF_SOURCE = Statement(
+    "documents.of_source",
+    f"SELECT {COLUMNS} FROM documents WHERE source = :source ORDER BY created_at",
     returns=True,
 )
-ALL = Statement("documents.all", f"SELECT {COLUMNS} FROM documents ORDER BY created_at", returns=True)  # noqa: S608
-OF_TRACE = Statement("documents.of_trace", f"SELECT {COLUMNS} FROM documents WHERE trace = :trace ORDER BY created_at", returns=True)  # noqa: S608
+UNPOSTED = Statement(
+    "documents.unposted",
+    f"""SELECT {COLUMNS} FROM documents WHERE status = 'CREATED' AND verified_at IS NOT NULL ORDER BY
+       created_at LIMIT :limit""",
+    returns=True,
+)
+ALL = Statement("documents.all", f"SELECT {COLUMNS} FROM documents ORDER BY created_at", returns=True)
+OF_TRACE = Statement(
+    "documents.of_trace",
+    f"SELECT {COLUMNS} FROM documents WHERE trace = :trace ORDER BY created_at",
+    returns=True,
+)
 SEARCH = Statement(
     "documents.search",
-    "SELECT DISTINCT trace FROM documents WHERE number = :term OR source_number = :term OR external_id = :term OR source LIKE :pattern ESCAPE '!'",
+    """SELECT DISTINCT trace FROM documents WHERE number = :term OR source_number = :term OR external_id =
+       :term OR source LIKE :pattern ESCAPE '!'""",
     returns=True,
 )
 
@@ -54,7 +73,8 @@ BIND = Statement(
 )
 UNBIND = Statement(
     "crosswalk.unbind",
-    """UPDATE crosswalk SET valid_to = :now WHERE kind = :kind AND connection = :connection AND external_id = :external_id
+    """UPDATE crosswalk SET valid_to = :now WHERE kind = :kind AND connection = :connection AND external_id =
+       :external_id
        AND valid_to IS NULL""",
 )
 # Their id to ours, and ours to theirs: only bindings in force.
@@ -66,13 +86,15 @@ RESOLVE = Statement(
 )
 BOUND = Statement(
     "crosswalk.bound",
-    """SELECT external_id FROM crosswalk WHERE kind = :kind AND canonical_id = :canonical_id AND connection = :connection
+    """SELECT external_id FROM crosswalk WHERE kind = :kind AND canonical_id = :canonical_id AND connection =
+       :connection
        AND valid_to IS NULL""",
     returns=True,
 )
 BINDINGS = Statement(
     "crosswalk.bindings",
-    """SELECT connection, external_id, valid_from, valid_to FROM crosswalk WHERE kind = :kind AND canonical_id = :canonical_id
+    """SELECT connection, external_id, valid_from, valid_to FROM crosswalk WHERE kind = :kind AND canonical_id
+       = :canonical_id
        ORDER BY valid_from""",
     returns=True,
 )

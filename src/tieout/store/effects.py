@@ -4,13 +4,18 @@ from tieout.store.statements import Statement
 
 COLUMNS = (
     "effect_key, document_key, lane_id, process, connection, operation, source, state, epoch, attempt, looks, request, "
-    "request_hash, decisions, first_sent_at, sent_at, absent_from, worker_id, fence, external_id, receipt, resolved_by, error, trace"
+    "request_hash, decisions, first_sent_at, sent_at, absent_from, worker_id, fence, external_id, receipt, "
+    "resolved_by, error, trace"
 )
-OF_LANE = Statement("effects.of_lane", f"SELECT {COLUMNS} FROM effects WHERE lane_id = :lane_id", returns=True)  # noqa: S608
-BY_KEY = Statement("effects.by_key", f"SELECT {COLUMNS} FROM effects WHERE effect_key = :effect_key", returns=True)  # noqa: S608
+OF_LANE = Statement(
+    "effects.of_lane", f"SELECT {COLUMNS} FROM effects WHERE lane_id = :lane_id", returns=True
+)
+BY_KEY = Statement(
+    "effects.by_key", f"SELECT {COLUMNS} FROM effects WHERE effect_key = :effect_key", returns=True
+)
 BY_DOCUMENT_KEY = Statement(
     "effects.by_document_key",
-    f"SELECT {COLUMNS} FROM effects WHERE document_key = :document_key",  # noqa: S608
+    f"SELECT {COLUMNS} FROM effects WHERE document_key = :document_key",
     returns=True,
 )
 # First time: planned and sent in one commit, before the bytes leave.
@@ -54,12 +59,14 @@ UNKNOWN = Statement(
 )
 NOT_DONE = Statement(
     "effects.not_done",
-    """UPDATE effects SET state = :state, error = :error WHERE effect_key = :effect_key AND state IN ('SENT', 'UNKNOWN')""",
+    """UPDATE effects SET state = :state, error = :error WHERE effect_key = :effect_key AND state IN ('SENT',
+       'UNKNOWN')""",
     rows=1,
 )
 IN_DOUBT = Statement(
     "effects.in_doubt",
-    "SELECT effect_key, connection, operation, state, sent_at, error FROM effects WHERE state IN ('SENT', 'UNKNOWN') ORDER BY sent_at LIMIT :limit",
+    """SELECT effect_key, connection, operation, state, sent_at, error FROM effects WHERE state IN ('SENT',
+       'UNKNOWN') ORDER BY sent_at LIMIT :limit""",
     returns=True,
 )
 RESOLVED_COUNTS = Statement(
@@ -67,27 +74,41 @@ RESOLVED_COUNTS = Statement(
     "SELECT resolved_by, COUNT(*) FROM effects WHERE resolved_by <> '' GROUP BY resolved_by",
     returns=True,
 )
+# What was asked of the ledger, for the books: the frozen request beside the period that the read-back showed.
+RECORDED = Statement(
+    "effects.recorded",
+    """SELECT effects.effect_key, effects.document_key, effects.connection, effects.request, documents.period
+       FROM documents
+       JOIN effects ON effects.effect_key = documents.effect_key
+       WHERE documents.kind IN ('invoice', 'credit_memo', 'payment', 'refund')""",
+    returns=True,
+)
 BY_OUTSIDE = Statement(
     "effects.by_outside",
-    """SELECT effect_key, lane_id, trace FROM effects WHERE external_id = :term OR document_key = :term OR effect_key = :term
+    """SELECT effect_key, lane_id, trace FROM effects WHERE external_id = :term OR document_key = :term OR
+       effect_key = :term
        OR source LIKE :pattern ESCAPE '!'""",
     returns=True,
 )
 OF_TRACE = Statement(
     "effects.of_trace",
-    """SELECT effect_key, document_key, lane_id, connection, operation, source, state, epoch, attempt, first_sent_at, sent_at,
-       confirmed_at, external_id, receipt, resolved_by, error, decisions FROM effects WHERE trace = :trace ORDER BY planned_at""",
+    """SELECT effect_key, document_key, lane_id, connection, operation, source, state, epoch, attempt,
+       first_sent_at, sent_at,
+       confirmed_at, external_id, receipt, resolved_by, error, decisions FROM effects WHERE trace = :trace
+       ORDER BY planned_at""",
     returns=True,
 )
 
 ASSIGN_COLUMNS = "assign_key, revision, state, fields_hash, attempt"
 ASSIGNS_OF_LANE = Statement(
     "assigns.of_lane",
-    f"SELECT {ASSIGN_COLUMNS} FROM assigns WHERE lane_id = :lane_id",  # noqa: S608
+    f"SELECT {ASSIGN_COLUMNS} FROM assigns WHERE lane_id = :lane_id",
     returns=True,
 )
 ASSIGN_BY_KEY = Statement(
-    "assigns.by_key", f"SELECT {ASSIGN_COLUMNS} FROM assigns WHERE assign_key = :assign_key", returns=True  # noqa: S608
+    "assigns.by_key",
+    f"SELECT {ASSIGN_COLUMNS} FROM assigns WHERE assign_key = :assign_key",
+    returns=True,
 )
 # A newer value supersedes an older unsent one: the revision only grows, and a stale writer changes no row.
 ASSIGN_PLAN = Statement(
@@ -115,7 +136,8 @@ ASSIGNS_TO_VERIFY = Statement(
     returns=True,
 )
 ASSIGN_VERIFY_AT = Statement(
-    "assigns.verify_at", "UPDATE assigns SET verify_at = :verify_at WHERE assign_key = :assign_key AND revision = :revision"
+    "assigns.verify_at",
+    "UPDATE assigns SET verify_at = :verify_at WHERE assign_key = :assign_key AND revision = :revision",
 )
 ASSIGNS_OF_TRACE = Statement(
     "assigns.of_trace",

@@ -14,7 +14,8 @@ HINT = Statement(
     """INSERT INTO lanes (lane_id, connection, kind, subject_id, state, due_at, last_seq, hints, content)
        SELECT :lane_id, :connection, :kind, :subject_id, 'ready', :now, seq, 1, :content FROM inbox
        WHERE connection = :event_connection AND event_id = :event_id AND id = :id AND state = 'pending'
-       ON CONFLICT (lane_id) DO UPDATE SET last_seq = excluded.last_seq, hints = lanes.hints + 1, content = excluded.content,
+       ON CONFLICT (lane_id) DO UPDATE SET last_seq = excluded.last_seq, hints = lanes.hints + 1, content =
+       excluded.content,
          due_at = CASE WHEN lanes.state = 'idle' THEN excluded.due_at ELSE lanes.due_at END,
          state = CASE WHEN lanes.state = 'idle' THEN 'ready' ELSE lanes.state END""",
 )
@@ -35,7 +36,15 @@ SETTLE = Statement(
     """UPDATE inbox SET state = :state, detail = :detail, run_id = :run_id
        WHERE lane_id = :lane_id AND state = 'pending' AND seq = :seq""",
 )
-COUNTS = Statement("inbox.counts", "SELECT connection, state, COUNT(*) FROM inbox GROUP BY connection, state", returns=True)
+# A run after a parked one settles what was parked with it: no event stays parked on a lane that went on.
+UNPARK = Statement(
+    "inbox.unpark",
+    """UPDATE inbox SET state = :state, detail = :detail, run_id = :run_id
+       WHERE lane_id = :lane_id AND state = 'parked' AND seq <= :seq""",
+)
+COUNTS = Statement(
+    "inbox.counts", "SELECT connection, state, COUNT(*) FROM inbox GROUP BY connection, state", returns=True
+)
 LATEST = Statement(
     "inbox.latest",
     """SELECT seq, id, connection, event_id, type, lane_id, occurred_at, received_at, state, detail, run_id FROM inbox
@@ -48,7 +57,13 @@ OF_LANE = Statement(
        WHERE lane_id = :lane_id ORDER BY seq""",
     returns=True,
 )
-BODY = Statement("inbox.body", "SELECT body FROM inbox WHERE connection = :connection AND event_id = :event_id", returns=True)
+BODY = Statement(
+    "inbox.body",
+    "SELECT body FROM inbox WHERE connection = :connection AND event_id = :event_id",
+    returns=True,
+)
 KNOWN = Statement(
-    "inbox.known", "SELECT state FROM inbox WHERE connection = :connection AND event_id = :event_id", returns=True
+    "inbox.known",
+    "SELECT state FROM inbox WHERE connection = :connection AND event_id = :event_id",
+    returns=True,
 )

@@ -2,16 +2,19 @@
 
 from tieout.store.statements import Statement
 
-_CLAIMED = "lane_id, connection, kind, subject_id, fence, last_seq, hints, attempts, generation, frozen, trace"
+_CLAIMED = (
+    "lane_id, connection, kind, subject_id, fence, last_seq, hints, attempts, generation, frozen, trace"
+)
 CLAIM = Statement(
     "lanes.claim",
     f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
-        WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now ORDER BY due_at LIMIT :limit)
-        RETURNING {_CLAIMED}""",  # noqa: S608 - a constant column list
+        WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now ORDER BY due_at
+        LIMIT :limit)
+        RETURNING {_CLAIMED}""",
     returns=True,
     postgres=f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
         WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now
-        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",  # noqa: S608
+        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",
 )
 # The guard of every commit of a run: this worker still holds this lane under this fence, and its lease lives.
 GUARD = Statement(
@@ -31,7 +34,7 @@ FINISH = Statement(
        worker_id = '', run_id = :run_id, blocker = '', trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
-# Back to the line: at `due_at`, or at once when a new hint came while the run was out.
+# Back to the line, not before `due_at`: a hint that comes meanwhile is read by that same run.
 AGAIN = Statement(
     "lanes.again",
     """UPDATE lanes SET state = 'ready', due_at = :due_at, attempts = :attempts, worker_id = '', run_id = :run_id,
@@ -53,7 +56,9 @@ WAIT = Statement(
        WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
-FREEZE = Statement("lanes.freeze", "UPDATE lanes SET frozen = :frozen WHERE lane_id = :lane_id AND frozen = ''")
+FREEZE = Statement(
+    "lanes.freeze", "UPDATE lanes SET frozen = :frozen WHERE lane_id = :lane_id AND frozen = ''"
+)
 START = Statement(
     "lanes.start",
     """INSERT INTO lanes (lane_id, connection, kind, subject_id, state, due_at, hints)
@@ -67,11 +72,21 @@ RELEASE = Statement(
     """UPDATE lanes SET state = 'ready', due_at = :now, blocker = '', attempts = 0
        WHERE lane_id = :lane_id AND state IN ('parked', 'idle', 'waiting', 'ready')""",
 )
-REPOST = Statement("lanes.repost", "UPDATE lanes SET generation = generation + 1, frozen = '' WHERE lane_id = :lane_id", rows=1)
-BLOCKED_BY = Statement(
-    "lanes.blocked_by", "SELECT lane_id FROM lanes WHERE blocker = :blocker AND state = 'parked' ORDER BY due_at LIMIT :limit", returns=True
+REPOST = Statement(
+    "lanes.repost",
+    "UPDATE lanes SET generation = generation + 1, frozen = '' WHERE lane_id = :lane_id",
+    rows=1,
 )
-BLOCKED_COUNT = Statement("lanes.blocked_count", "SELECT COUNT(*) FROM lanes WHERE blocker = :blocker AND state = 'parked'", returns=True)
+BLOCKED_BY = Statement(
+    "lanes.blocked_by",
+    "SELECT lane_id FROM lanes WHERE blocker = :blocker AND state = 'parked' ORDER BY due_at LIMIT :limit",
+    returns=True,
+)
+BLOCKED_COUNT = Statement(
+    "lanes.blocked_count",
+    "SELECT COUNT(*) FROM lanes WHERE blocker = :blocker AND state = 'parked'",
+    returns=True,
+)
 BY_ID = Statement(
     "lanes.by_id",
     """SELECT lane_id, connection, kind, subject_id, state, due_at, attempts, blocker, trace, run_id, frozen FROM lanes
@@ -79,7 +94,9 @@ BY_ID = Statement(
     returns=True,
 )
 OF_SUBJECT = Statement(
-    "lanes.of_subject", "SELECT lane_id, trace FROM lanes WHERE lane_id LIKE :pattern ESCAPE '!' LIMIT 20", returns=True
+    "lanes.of_subject",
+    "SELECT lane_id, trace FROM lanes WHERE lane_id LIKE :pattern ESCAPE '!' LIMIT 20",
+    returns=True,
 )
 OF_TRACE = Statement("lanes.of_trace", "SELECT lane_id FROM lanes WHERE trace = :trace", returns=True)
 STATES = Statement("lanes.states", "SELECT state, COUNT(*) FROM lanes GROUP BY state", returns=True)
@@ -94,7 +111,8 @@ REAP = Statement(
 
 JOIN = Statement(
     "workers.join",
-    """INSERT INTO workers (worker_id, started_at, lease_until, host, pid) VALUES (:worker, :now, :until, :host, :pid)""",
+    """INSERT INTO workers (worker_id, started_at, lease_until, host, pid) VALUES (:worker, :now, :until,
+       :host, :pid)""",
     rows=1,
 )
 # Renewal never revives a lease that has run out: the lanes may be somebody else's by now.
@@ -109,7 +127,11 @@ FORGET_DEAD = Statement(
     """DELETE FROM workers WHERE lease_until <= :long_ago
        AND worker_id NOT IN (SELECT worker_id FROM lanes WHERE state = 'leased')""",
 )
-ALIVE = Statement("workers.alive", "SELECT worker_id, host, pid, lease_until FROM workers WHERE lease_until > :real_now", returns=True)
+ALIVE = Statement(
+    "workers.alive",
+    "SELECT worker_id, host, pid, lease_until FROM workers WHERE lease_until > :real_now",
+    returns=True,
+)
 
 RUN_BEGIN = Statement(
     "runs.begin",

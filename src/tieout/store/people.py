@@ -4,32 +4,49 @@ from tieout.store.statements import Statement
 
 OPEN = Statement(
     "exceptions.open",
-    """INSERT INTO exceptions (exception_id, code, lane_id, blocker, document, number, entity, currency, amount_minor, cause,
+    """INSERT INTO exceptions (exception_id, code, lane_id, blocker, document, number, entity, currency,
+       amount_minor, cause,
        remedy, state, owner, effect_key, trace, detail, opened_at)
-       SELECT :exception_id, :code, :lane_id, :blocker, :document, :number, :entity, :currency, :amount_minor, :cause, :remedy,
+       SELECT :exception_id, :code, :lane_id, :blocker, :document, :number, :entity, :currency, :amount_minor,
+       :cause, :remedy,
        'open', :owner, :effect_key, :trace, :detail, :now
        WHERE NOT EXISTS (SELECT 1 FROM exceptions WHERE code = :code AND lane_id = :lane_id AND blocker = :blocker
          AND effect_key = :effect_key AND state <> 'resolved')""",
-    postgres="""INSERT INTO exceptions (exception_id, code, lane_id, blocker, document, number, entity, currency, amount_minor, cause,
+    postgres="""INSERT INTO exceptions (exception_id, code, lane_id, blocker, document, number, entity,
+       currency, amount_minor, cause,
        remedy, state, owner, effect_key, trace, detail, opened_at)
-       SELECT :exception_id, :code, :lane_id, :blocker, :document, :number, :entity, :currency, CAST(:amount_minor AS BIGINT), :cause, :remedy,
+       SELECT :exception_id, :code, :lane_id, :blocker, :document, :number, :entity, :currency,
+       CAST(:amount_minor AS BIGINT), :cause, :remedy,
        'open', :owner, :effect_key, :trace, :detail, CAST(:now AS BIGINT)
        WHERE NOT EXISTS (SELECT 1 FROM exceptions WHERE code = :code AND lane_id = :lane_id AND blocker = :blocker
          AND effect_key = :effect_key AND state <> 'resolved')""",
 )
 COLUMNS = (
-    "exception_id, code, lane_id, blocker, document, number, entity, currency, amount_minor, cause, remedy, state, owner, "
+    "exception_id, code, lane_id, blocker, document, number, entity, currency, amount_minor, cause, remedy, state, "
+    "owner, "
     "effect_key, trace, detail, opened_at, deferred_until, reason, resolved_at, resolution"
 )
-LIST = Statement("exceptions.list", f"SELECT {COLUMNS} FROM exceptions WHERE state <> 'resolved' ORDER BY opened_at", returns=True)  # noqa: S608
-LIST_ALL = Statement("exceptions.list_all", f"SELECT {COLUMNS} FROM exceptions ORDER BY opened_at", returns=True)  # noqa: S608
-BY_ID = Statement("exceptions.by_id", f"SELECT {COLUMNS} FROM exceptions WHERE exception_id = :exception_id", returns=True)  # noqa: S608
-OF_LANE = Statement(
-    "exceptions.of_lane",
-    f"SELECT {COLUMNS} FROM exceptions WHERE lane_id = :lane_id AND state <> 'resolved'",  # noqa: S608
+LIST = Statement(
+    "exceptions.list",
+    f"SELECT {COLUMNS} FROM exceptions WHERE state <> 'resolved' ORDER BY opened_at",
     returns=True,
 )
-OF_TRACE = Statement("exceptions.of_trace", f"SELECT {COLUMNS} FROM exceptions WHERE trace = :trace ORDER BY opened_at", returns=True)  # noqa: S608
+LIST_ALL = Statement(
+    "exceptions.list_all", f"SELECT {COLUMNS} FROM exceptions ORDER BY opened_at", returns=True
+)
+BY_ID = Statement(
+    "exceptions.by_id", f"SELECT {COLUMNS} FROM exceptions WHERE exception_id = :exception_id", returns=True
+)
+OF_LANE = Statement(
+    "exceptions.of_lane",
+    f"SELECT {COLUMNS} FROM exceptions WHERE lane_id = :lane_id AND state <> 'resolved'",
+    returns=True,
+)
+OF_TRACE = Statement(
+    "exceptions.of_trace",
+    f"SELECT {COLUMNS} FROM exceptions WHERE trace = :trace ORDER BY opened_at",
+    returns=True,
+)
 RESOLVE = Statement(
     "exceptions.resolve",
     """UPDATE exceptions SET state = 'resolved', resolved_at = :now, resolution = :resolution
@@ -59,11 +76,16 @@ ASK = Statement(
     rows=1,
 )
 APPROVAL_COLUMNS = (
-    "approval_id, action, payload, payload_hash, summary, maker, checker, state, exception_id, asked_at, decided_at, reason"
+    "approval_id, action, payload, payload_hash, summary, maker, checker, state, exception_id, asked_at, decided_at, "
+    "reason"
 )
-APPROVALS = Statement("approvals.list", f"SELECT {APPROVAL_COLUMNS} FROM approvals ORDER BY asked_at", returns=True)  # noqa: S608
+APPROVALS = Statement(
+    "approvals.list", f"SELECT {APPROVAL_COLUMNS} FROM approvals ORDER BY asked_at", returns=True
+)
 APPROVAL = Statement(
-    "approvals.by_id", f"SELECT {APPROVAL_COLUMNS} FROM approvals WHERE approval_id = :approval_id", returns=True  # noqa: S608
+    "approvals.by_id",
+    f"SELECT {APPROVAL_COLUMNS} FROM approvals WHERE approval_id = :approval_id",
+    returns=True,
 )
 DECIDE = Statement(
     "approvals.decide",
@@ -88,7 +110,9 @@ COMMAND_DONE = Statement(
     """UPDATE commands SET state = :state, result = :result, done_at = :now WHERE command_id = :command_id
        AND state = 'waiting'""",
 )
-COMMAND_RESULT = Statement("commands.result", "SELECT state, result FROM commands WHERE command_id = :command_id", returns=True)
+COMMAND_RESULT = Statement(
+    "commands.result", "SELECT state, result FROM commands WHERE command_id = :command_id", returns=True
+)
 
 AUDIT = Statement(
     "audit.add",
@@ -97,25 +121,37 @@ AUDIT = Statement(
     rows=1,
 )
 AUDIT_OF_TRACE = Statement(
-    "audit.of_trace", "SELECT at, actor, action, subject, detail FROM audit WHERE trace = :trace ORDER BY seq", returns=True
+    "audit.of_trace",
+    "SELECT at, actor, action, subject, detail FROM audit WHERE trace = :trace ORDER BY seq",
+    returns=True,
 )
 AUDIT_UNSEALED = Statement(
     "audit.unsealed",
-    """SELECT audit.seq, audit.audit_id, audit.at, audit.actor, audit.action, audit.subject, audit.trace, audit.detail FROM audit
+    """SELECT audit.seq, audit.audit_id, audit.at, audit.actor, audit.action, audit.subject, audit.trace,
+       audit.detail FROM audit
        LEFT JOIN audit_chain ON audit_chain.seq = audit.seq WHERE audit_chain.seq IS NULL
        AND audit.seq > :after ORDER BY audit.seq LIMIT :limit""",
     returns=True,
 )
-AUDIT_LAST = Statement("audit.last", "SELECT number, seq, hash FROM audit_chain ORDER BY number DESC LIMIT 1", returns=True)
-# The number is the primary key: of two sealers that chain the same row, one is refused.
-AUDIT_CHAIN = Statement("audit.chain", "INSERT INTO audit_chain (number, seq, hash) VALUES (:number, :seq, :hash)", rows=1)
-AUDIT_HEAD = Statement(
-    "audit.head", "INSERT INTO audit_heads (number, at, hash, signature) VALUES (:number, :at, :hash, :signature)", rows=1
+AUDIT_LAST = Statement(
+    "audit.last", "SELECT number, seq, hash FROM audit_chain ORDER BY number DESC LIMIT 1", returns=True
 )
-AUDIT_HEADS = Statement("audit.heads", "SELECT number, at, hash, signature FROM audit_heads ORDER BY number", returns=True)
+# The number is the primary key: of two sealers that chain the same row, one is refused.
+AUDIT_CHAIN = Statement(
+    "audit.chain", "INSERT INTO audit_chain (number, seq, hash) VALUES (:number, :seq, :hash)", rows=1
+)
+AUDIT_HEAD = Statement(
+    "audit.head",
+    "INSERT INTO audit_heads (number, at, hash, signature) VALUES (:number, :at, :hash, :signature)",
+    rows=1,
+)
+AUDIT_HEADS = Statement(
+    "audit.heads", "SELECT number, at, hash, signature FROM audit_heads ORDER BY number", returns=True
+)
 AUDIT_READ = Statement(
     "audit.read",
-    """SELECT audit_chain.number, audit_chain.seq, audit_chain.hash, audit.audit_id, audit.at, audit.actor, audit.action,
+    """SELECT audit_chain.number, audit_chain.seq, audit_chain.hash, audit.audit_id, audit.at, audit.actor,
+       audit.action,
        audit.subject, audit.trace, audit.detail FROM audit_chain LEFT JOIN audit ON audit.seq = audit_chain.seq
        WHERE audit_chain.number > :after ORDER BY audit_chain.number LIMIT :limit""",
     returns=True,

@@ -28,17 +28,21 @@ from tieout.store.wire import Answer, Lost, Wire, error_text, failed, rows_of, s
 _BATCH = 256
 _PART = 16  # units run together again after their group was refused
 _ATTEMPTS = 3
+_PAUSE_SECONDS = 0.5
 _PATIENCE_SECONDS = 30.0  # for the database to come back and say what became of a commit
 Outcome = Results | Exception
 
 _BEGIN = Statement("begin", "BEGIN ISOLATION LEVEL READ COMMITTED")
 _NUMBER = Statement("transaction", "SELECT CAST(pg_current_xact_id() AS TEXT)", returns=True)
-_STATUS = Statement("outcome", "SELECT pg_xact_status(CAST(CAST(:number AS TEXT) AS XID8))", returns=True)
+_STATUS = Statement(
+    "outcome", "SELECT pg_xact_status(CAST(CAST(:number AS TEXT) AS XID8)) FROM pg_sleep(0.01)", returns=True
+)
 _COMMIT = Statement("commit", "COMMIT")
 _ROLLBACK = Statement("rollback", "ROLLBACK")
 _SAVE = Statement("save", "SAVEPOINT unit")
 _FORGET = Statement("forget", "RELEASE SAVEPOINT unit")
 _BACK = Statement("back", "ROLLBACK TO SAVEPOINT unit")
+_CONTROL = (_BEGIN, _NUMBER, _STATUS, _COMMIT, _ROLLBACK, _SAVE, _FORGET, _BACK)
 # Every statement of a unit looks rows up by a key. A plan made while a table was empty or its statistics old must not
 # turn into reading a table of millions, so index look-ups and nested loops are all that the writer and the readers of
 # runs may use, planned once. A commit is durable whatever the server's default says.
@@ -71,7 +75,9 @@ class PostgresStore:
 
     def __init__(self, url: str, *, writer: str, readers: int = 2) -> None:
         self._url = url
-        self._named = f"SELECT set_config('application_name', 'tieout {writer[:40].replace(chr(39), '')}', false)"
+        self._named = (
+            f"SELECT set_config('application_name', 'tieout {writer[:40].replace(chr(39), '')}', false)"
+        )
         self._writer: Wire | None = None
         self._readers = [_Reader(url, (*_SESSION, *_READING, self._named)) for _ in range(readers)]
         self._long = _Reader(url, (*_READING, self._named))
@@ -79,6 +85,7 @@ class PostgresStore:
         self._pending: list[tuple[Unit, asyncio.Future[Results]]] = []
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
+        self._closing = asyncio.Event()
         self._closed = False
         # The transaction whose COMMIT is on its way, and what its units are told if it succeeds.
         self._committing: tuple[str, list[Outcome]] | None = None
@@ -190,29 +197,30 @@ class PostgresStore:
     async def _apart(self, wire: Wire, units: list[Unit]) -> tuple[str, list[Outcome]]:
         """In parts under savepoints. A part in which a unit is refused is undone and split there; a unit's refusal
         counts only when it ran by itself, after all that come before it."""
+        outcomes: list[Outcome] = [[]] * len(units)
+        fit: list[int] = []
+        for place, unit in enumerate(units):
+            try:
+                await wire.check(unit)
+                fit.append(place)
+            except Violated as unfit:
+                outcomes[place] = unfit
         begun = await wire.run([(_BEGIN, {}), (_NUMBER, {})])
         _outcomes([], begun, 2)
-        outcomes: list[Outcome] = [[]] * len(units)
-        parts = [(start, min(start + _PART, len(units))) for start in range(0, len(units), _PART)][::-1]
+        parts = [fit[start : start + _PART] for start in range(0, len(fit), _PART)][::-1]
         closing: list[Step] = []
         while parts:
-            start, stop = parts.pop()
-            part = units[start:stop]
-            try:
-                answers = await wire.run([*closing, (_SAVE, {}), *chain.from_iterable(part)])
-            except Violated as unfit:
-                if len(part) == 1:
-                    outcomes[start] = unfit
-                else:
-                    parts += [(place, place + 1) for place in reversed(range(start, stop))]
-                continue
-            found, refused = _outcomes(part, answers, len(closing) + 1)
+            part = parts.pop()
+            tried = [units[place] for place in part]
+            answers = await wire.run([*closing, (_SAVE, {}), *chain.from_iterable(tried)])
+            found, refused = _outcomes(tried, answers, len(closing) + 1)
             closing = [(_FORGET, {})] if refused is None else [(_BACK, {}), (_FORGET, {})]
             if refused is None or len(part) == 1:
-                outcomes[start:stop] = found
-                continue
-            bad = start + refused
-            parts += [(low, high) for low, high in ((bad + 1, stop), (bad, bad + 1), (start, bad)) if low < high]
+                for place, outcome in zip(part, found, strict=True):
+                    outcomes[place] = outcome
+            else:
+                split = (part[refused + 1 :], part[refused : refused + 1], part[:refused])
+                parts += [some for some in split if some]
         if closing:
             _outcomes([], await wire.run(closing), len(closing))
         return rows_of(begun[1])[0][0], outcomes
@@ -231,7 +239,8 @@ class PostgresStore:
                     self._writer = await self._open()
                 (answer,) = await self._writer.run([(_STATUS, {"number": number})])
             except (Lost, StoreUnavailable):
-                await asyncio.sleep(0.5)
+                if await self._closes_within(_PAUSE_SECONDS):
+                    break
                 continue
             status = "unknown" if failed(answer) else rows_of(answer)[0][0]
             if status == "committed":
@@ -240,15 +249,23 @@ class PostgresStore:
                 return None
             if status != "in progress":
                 break
-            await asyncio.sleep(0.01)  # the backend is still at it, without us
+            # The backend is still at it, without us; the question itself waits a little.
         raise StoreUnavailable(f"PostgreSQL: {lost}; the outcome of transaction {number} is unknown")
+
+    async def _closes_within(self, seconds: float) -> bool:
+        """Wait before the next attempt; True when there will be none, because the store is being closed."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._closing.wait()
+        except TimeoutError:
+            return False
 
     async def _open(self) -> Wire:
         if self._writer is not None:
             await self._writer.close()
             self._writer = None
         try:
-            return await Wire.connect(self._url, (*_SESSION, self._named))
+            return await Wire.connect(self._url, (*_SESSION, self._named), _CONTROL)
         except Lost as lost:
             raise StoreUnavailable(f"PostgreSQL: {lost}") from lost
 
@@ -265,6 +282,7 @@ class PostgresStore:
     async def close(self) -> None:
         """Commit what is pending, then close."""
         self._closed = True
+        self._closing.set()
         self._wake.set()
         if self._task is not None:
             await self._task
@@ -317,7 +335,9 @@ def _lane(pending: tuple[Unit, asyncio.Future[Results]]) -> str:
     return str(pending[0][0][1].get("lane_id", "\U0010ffff")) if pending[0] else ""
 
 
-def _outcomes(units: Sequence[Unit], answers: Sequence[Answer], place: int) -> tuple[list[Outcome], int | None]:
+def _outcomes(
+    units: Sequence[Unit], answers: Sequence[Answer], place: int
+) -> tuple[list[Outcome], int | None]:
     """What came of each unit, read from `place` on, up to the first that was refused, and which one that is.
     Raises _Conflict, StoreUnavailable."""
     for answer in answers[:place]:

@@ -8,18 +8,39 @@ SAVE = Statement(
        ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at""",
     rows=1,
 )
-LOAD = Statement("records.load", "SELECT body, updated_at, trace FROM records WHERE kind = :kind AND key = :key", returns=True)
-ALL = Statement("records.all", "SELECT key, body, updated_at, trace FROM records WHERE kind = :kind ORDER BY key", returns=True)
-OF_TRACE = Statement("records.of_trace", "SELECT kind, key, updated_at FROM records WHERE trace = :trace ORDER BY updated_at", returns=True)
-TRACE_OF = Statement("records.trace_of", "SELECT trace FROM records WHERE key LIKE :pattern ESCAPE '!' AND trace <> ''", returns=True)
+LOAD = Statement(
+    "records.load",
+    "SELECT body, updated_at, trace FROM records WHERE kind = :kind AND key = :key",
+    returns=True,
+)
+ALL = Statement(
+    "records.all",
+    "SELECT key, body, updated_at, trace FROM records WHERE kind = :kind ORDER BY key",
+    returns=True,
+)
+OF_TRACE = Statement(
+    "records.of_trace",
+    "SELECT kind, key, updated_at FROM records WHERE trace = :trace ORDER BY updated_at",
+    returns=True,
+)
+TRACE_OF = Statement(
+    "records.trace_of",
+    "SELECT trace FROM records WHERE key LIKE :pattern ESCAPE '!' AND trace <> ''",
+    returns=True,
+)
 
-FEED = Statement("feeds.load", "SELECT cursor, worker_id, fence, revision FROM feeds WHERE connection = :connection", returns=True)
+FEED = Statement(
+    "feeds.load",
+    "SELECT cursor, worker_id, fence, revision FROM feeds WHERE connection = :connection",
+    returns=True,
+)
 # One owner by fenced lease: taken over only from a worker whose lease has run out.
 FEED_OWN = Statement(
     "feeds.own",
     """INSERT INTO feeds (connection, worker_id, fence) VALUES (:connection, :worker, 1)
        ON CONFLICT (connection) DO UPDATE SET worker_id = excluded.worker_id, fence = feeds.fence + 1
-       WHERE feeds.worker_id = '' OR feeds.worker_id NOT IN (SELECT worker_id FROM workers WHERE lease_until > :real_now)""",
+       WHERE feeds.worker_id = '' OR feeds.worker_id NOT IN (SELECT worker_id FROM workers WHERE lease_until >
+       :real_now)""",
 )
 # The cursor moves by compare-and-set, in the transaction that stores the events it brought.
 FEED_MOVE = Statement(
@@ -32,13 +53,15 @@ FEED_RELEASE = Statement("feeds.release", "UPDATE feeds SET worker_id = '' WHERE
 
 PIN = Statement(
     "pins.set",
-    "INSERT INTO pins (connection, identity, pinned_at) VALUES (:connection, :identity, :now) ON CONFLICT (connection) DO NOTHING",
+    """INSERT INTO pins (connection, identity, pinned_at) VALUES (:connection, :identity, :now) ON CONFLICT
+       (connection) DO NOTHING""",
 )
 PINNED = Statement("pins.get", "SELECT identity FROM pins WHERE connection = :connection", returns=True)
 
 KEY_LOAD = Statement("keys.load", "SELECT wrapped FROM keys WHERE name = :name", returns=True)
 KEY_SAVE = Statement(
-    "keys.save", "INSERT INTO keys (name, wrapped, made_at) VALUES (:name, :wrapped, :now) ON CONFLICT (name) DO NOTHING"
+    "keys.save",
+    "INSERT INTO keys (name, wrapped, made_at) VALUES (:name, :wrapped, :now) ON CONFLICT (name) DO NOTHING",
 )
 KEY_ERASE = Statement("keys.erase", "DELETE FROM keys WHERE name = :name", rows=1)
 COUNT = Statement(

@@ -70,7 +70,8 @@ class SqliteStore:
         self._pending: _Batch = []
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="commit") if threaded else None
         self._flushing = False
-        self._blocked_since: float | None = None
+        self._idle = asyncio.Event()
+        self._blocked_since_seconds: float | None = None
         self._closed = False
         self.commits = 0
         self.units = 0
@@ -103,13 +104,14 @@ class SqliteStore:
         self._pending.append((unit, future))
         if not self._flushing:
             self._flushing = True
+            self._idle.clear()
             loop.call_soon(self._flush, loop)
         return await future
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run what is pending in one transaction, and have it committed."""
         if not self._pending:
-            self._flushing = False
+            self._rest()
             return
         if not self._begin(loop):
             return
@@ -131,16 +133,16 @@ class SqliteStore:
             self._writer.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
             now = loop.time()
-            if self._blocked_since is None:
-                self._blocked_since = now
-            if _code(error) == sqlite3.SQLITE_BUSY and now - self._blocked_since < _PATIENCE_SECONDS:
+            if self._blocked_since_seconds is None:
+                self._blocked_since_seconds = now
+            if _code(error) == sqlite3.SQLITE_BUSY and now - self._blocked_since_seconds < _PATIENCE_SECONDS:
                 loop.call_later(_PAUSE_SECONDS, self._flush, loop)
                 return False
-            self._blocked_since = None
+            self._blocked_since_seconds = None
             batch, self._pending = self._pending, []
             self._deliver(loop, batch, [], error)
             return False
-        self._blocked_since = None
+        self._blocked_since_seconds = None
         return True
 
     def _run(self, units: list[Unit]) -> Sequence[Outcome]:
@@ -218,7 +220,11 @@ class SqliteStore:
         if self._pending:
             loop.call_soon(self._flush, loop)
         else:
-            self._flushing = False
+            self._rest()
+
+    def _rest(self) -> None:
+        self._flushing = False
+        self._idle.set()
 
     # -- reading ------------------------------------------------------------------------------------------------
     async def fetch(self, statement: Statement, params: Params) -> list[Row]:
@@ -248,8 +254,8 @@ class SqliteStore:
     async def close(self) -> None:
         """Commit what is pending, then close."""
         self._closed = True
-        while self._flushing:
-            await asyncio.sleep(0.001)
+        if self._flushing:
+            await self._idle.wait()
         if self._executor is not None:
             self._executor.shutdown(wait=True)
         if self._reader is not self._writer:

@@ -42,7 +42,13 @@ class Statement:
     __slots__ = ("name", "postgres", "postgres_values", "returns", "rows", "sqlite", "sqlite_values")
 
     def __init__(
-        self, name: str, sql: str, *, rows: int | None = None, returns: bool = False, postgres: str | None = None
+        self,
+        name: str,
+        sql: str,
+        *,
+        rows: int | None = None,
+        returns: bool = False,
+        postgres: str | None = None,
     ) -> None:
         self.name = name
         self.rows = rows

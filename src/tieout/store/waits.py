@@ -12,7 +12,9 @@ MEET = Statement(
     """INSERT INTO needs (need_key, met_at, value) VALUES (:need_key, :now, :value)
        ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at, value = excluded.value""",
 )
-MET = Statement("needs.met", "SELECT value FROM needs WHERE need_key = :need_key AND met_at IS NOT NULL", returns=True)
+MET = Statement(
+    "needs.met", "SELECT value FROM needs WHERE need_key = :need_key AND met_at IS NOT NULL", returns=True
+)
 UNMEET = Statement("needs.unmeet", "UPDATE needs SET met_at = NULL WHERE need_key = :need_key")
 WAIT = Statement(
     "waiters.add",
@@ -21,7 +23,22 @@ WAIT = Statement(
        ON CONFLICT (lane_id, need_key) DO NOTHING""",
 )
 FORGET = Statement("waiters.forget", "DELETE FROM waiters WHERE lane_id = :lane_id")
-# Wake every lane that waited for this, once nothing else that it waits for is unmet.
+# What a lane goes on waiting for keeps its deadline; `keys` is a JSON list.
+KEEP = Statement(
+    "waiters.keep",
+    """DELETE FROM waiters WHERE lane_id = :lane_id AND need_key NOT IN (SELECT value FROM json_each(:keys))""",
+    postgres="""DELETE FROM waiters WHERE lane_id = :lane_id
+       AND need_key NOT IN (SELECT jsonb_array_elements_text(CAST(:keys AS JSONB)))""",
+)
+# Who waits for something outside to come into being is not woken by anybody of ours: it looks again from time to time.
+LOOK_AGAIN = Statement(
+    "waiters.look_again",
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting' AND due_at <= :before
+       AND lane_id IN (SELECT lane_id FROM waiters WHERE need_key >= 'exists|' AND need_key < 'exists}')
+       RETURNING lane_id""",
+    returns=True,
+)
+# Wake every lane that waited for this; if it waits for something else too, its run says so again.
 WAKE = Statement(
     "waiters.wake",
     """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting'
@@ -36,30 +53,45 @@ SWEEP = Statement(
 )
 OVERDUE = Statement(
     "waiters.overdue",
-    """SELECT waiters.lane_id, waiters.need_key, waiters.what, waiters.since FROM waiters JOIN lanes ON lanes.lane_id = waiters.lane_id
+    """SELECT waiters.lane_id, waiters.need_key, waiters.what, waiters.since FROM waiters JOIN lanes ON
+       lanes.lane_id = waiters.lane_id
        WHERE waiters.deadline_at <= :now AND lanes.state = 'waiting' ORDER BY waiters.deadline_at LIMIT :limit""",
     returns=True,
 )
 OF_LANE = Statement(
-    "waiters.of_lane", "SELECT need_key, on_lane, what, since, deadline_at FROM waiters WHERE lane_id = :lane_id", returns=True
+    "waiters.of_lane",
+    "SELECT need_key, on_lane, what, since, deadline_at FROM waiters WHERE lane_id = :lane_id",
+    returns=True,
+)
+# Who waits for whom, as far as it is known which lane will end the wait.
+BEHIND = Statement(
+    "waiters.behind",
+    """SELECT waiters.lane_id, waiters.on_lane FROM waiters JOIN lanes ON lanes.lane_id = waiters.lane_id
+       WHERE lanes.state = 'waiting' AND waiters.on_lane <> ''""",
+    returns=True,
 )
 # Would waiting on that lane close a circle? Walks from the lane waited on, along who waits for whom.
 CYCLE = Statement(
     "waiters.cycle",
     """WITH RECURSIVE chain (lane_id) AS (
          SELECT on_lane FROM waiters WHERE lane_id = :lane_id AND on_lane <> ''
-         UNION SELECT waiters.on_lane FROM waiters JOIN chain ON waiters.lane_id = chain.lane_id WHERE waiters.on_lane <> '')
+         UNION SELECT waiters.on_lane FROM waiters JOIN chain ON waiters.lane_id = chain.lane_id WHERE
+         waiters.on_lane <> '')
        SELECT 1 FROM chain WHERE lane_id = :lane_id LIMIT 1""",
     returns=True,
     rows=0,
 )
 PARK_WAITING = Statement(
-    "lanes.park_waiting", "UPDATE lanes SET state = 'parked' WHERE lane_id = :lane_id AND state = 'waiting'", rows=1
+    "lanes.park_waiting",
+    "UPDATE lanes SET state = 'parked' WHERE lane_id = :lane_id AND state = 'waiting'",
+    rows=1,
 )
 
+# A lane that holds it already (its worker died) takes it again: the lane itself has one runner.
 HOLD = Statement(
     "holds.take",
-    "INSERT INTO holds (resource, lane_id, since) VALUES (:resource, :lane_id, :now) ON CONFLICT (resource) DO NOTHING",
+    """INSERT INTO holds (resource, lane_id, since) VALUES (:resource, :lane_id, :now)
+       ON CONFLICT (resource) DO UPDATE SET since = excluded.since WHERE holds.lane_id = excluded.lane_id""",
     rows=1,
 )
 HOLDER = Statement("holds.holder", "SELECT lane_id FROM holds WHERE resource = :resource", returns=True)
@@ -79,12 +111,14 @@ FREED = Statement(
     "holds.freed",
     """INSERT INTO needs (need_key, met_at) SELECT 'hold|' || resource, :now FROM holds WHERE lane_id = :lane_id
        ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at""",
-    postgres="""INSERT INTO needs (need_key, met_at) SELECT 'hold|' || resource, CAST(:now AS BIGINT) FROM holds WHERE lane_id = :lane_id
+    postgres="""INSERT INTO needs (need_key, met_at) SELECT 'hold|' || resource, CAST(:now AS BIGINT) FROM
+       holds WHERE lane_id = :lane_id
        ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at""",
 )
 FREE_WAKE = Statement(
     "holds.wake",
-    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting' AND lane_id IN (SELECT waiters.lane_id FROM waiters
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting' AND lane_id IN (SELECT
+       waiters.lane_id FROM waiters
        JOIN holds ON waiters.need_key = 'hold|' || holds.resource WHERE holds.lane_id = :lane_id)""",
 )
 FREE = Statement("holds.free", "DELETE FROM holds WHERE lane_id = :lane_id")
@@ -97,6 +131,13 @@ DEAD_FREED = Statement(
     postgres="""INSERT INTO needs (need_key, met_at) SELECT 'hold|' || resource, CAST(:now AS BIGINT) FROM holds
        WHERE lane_id NOT IN (SELECT lane_id FROM lanes WHERE state = 'leased')
        ON CONFLICT (need_key) DO UPDATE SET met_at = excluded.met_at""",
+)
+# Between `DEAD_FREED` and `FREE_DEAD`: wake whoever waited for them.
+DEAD_WAKE = Statement(
+    "holds.dead_wake",
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting' AND lane_id IN (
+       SELECT waiters.lane_id FROM holds JOIN waiters ON waiters.need_key = 'hold|' || holds.resource
+       WHERE holds.lane_id NOT IN (SELECT lane_id FROM lanes WHERE state = 'leased'))""",
 )
 FREE_DEAD = Statement(
     "holds.free_dead",

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import psycopg
 from psycopg import pq
 
-from tieout.store.statements import Row, Statement, Step, Violated
+from tieout.store.statements import Row, Statement, Step, Unit, Violated
 
 Answer = pq.abc.PGresult
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED, pq.ExecStatus.BAD_RESPONSE)
@@ -39,12 +39,15 @@ class Wire:
         self._asked: deque[tuple[asyncio.Future[list[Answer]], list[Answer]]] = deque()
         self._loop = asyncio.get_running_loop()
         self._socket = self._pg.socket
+        self._names = 0
         self._writing = False
         self._loop.add_reader(self._socket, self._readable)
 
     @classmethod
-    async def connect(cls, url: str, settings: Sequence[str] = ()) -> Wire:
-        """Open a connection and put these session settings in force. Raises Lost."""
+    async def connect(
+        cls, url: str, settings: Sequence[str] = (), statements: Sequence[Statement] = ()
+    ) -> Wire:
+        """Open a connection, put these session settings in force, prepare these statements. Raises Lost."""
         try:
             connection = await psycopg.AsyncConnection.connect(url, autocommit=True)
         except psycopg.OperationalError as error:
@@ -54,24 +57,33 @@ class Wire:
         except psycopg.Error as error:
             await connection.close()
             raise Lost(str(error)) from error
-        return cls(connection)
+        wire = cls(connection)
+        await wire.prepare([(statement, {}) for statement in statements])
+        return wire
 
     async def run(self, steps: Sequence[Step]) -> list[Answer]:
         """Send steps together and wait for all their answers, one for each, failed ones too. Raises Lost; Violated,
         with nothing sent, when the database does not know a statement or a value can not be sent."""
-        fresh = [statement for statement, _ in steps if statement not in self._prepared]
-        if fresh:
-            await self._prepare(list(dict.fromkeys(fresh)))
-        try:
-            ready = [(self._prepared[statement], *encoded(statement, params)) for statement, params in steps]
-        except (KeyError, UnicodeError) as error:
-            raise Violated(f"{type(error).__name__}: {error}") from error
-        return await self._exchange(ready)
+        await self.prepare(steps)
+        return await self._exchange(
+            [(self._prepared[statement], *encoded(statement, params)) for statement, params in steps]
+        )
 
-    async def _prepare(self, statements: list[Statement]) -> None:
-        for statement in statements:
+    async def check(self, unit: Unit) -> None:
+        """See whether a unit can be sent. Not in a transaction: an error would abort it. Raises Lost, Violated."""
+        await self.prepare(unit)
+        for statement, params in unit:
+            encoded(statement, params)
+
+    async def prepare(self, steps: Iterable[Step]) -> None:
+        """Have the database parse the statements that it has not parsed yet. Raises Lost, Violated."""
+        for statement, _ in steps:
+            if statement in self._prepared:
+                continue
             future = self._ask()
-            name = f"s{id(statement):x}".encode()
+            # Reads share a connection: two that meet a statement for the first time both have it parsed, by two names.
+            self._names += 1
+            name = f"s{self._names}".encode()
             self._pg.send_prepare(name, statement.postgres.encode())
             self._send()
             (answer,) = await future
@@ -172,10 +184,14 @@ def encoded(statement: Statement, params: Any) -> tuple[list[bytes | None], list
     """The parameters of a statement as PostgreSQL takes them: text form, bytes as they are. Raises Violated."""
     values: list[bytes | None] = []
     binary = False
-    for value in statement.postgres_values(params):
+    try:
+        given = statement.postgres_values(params)
+    except KeyError as error:
+        raise Violated(f"{statement.name}: parameter {error} is missing") from error
+    for value in given:
         kind = type(value)
         if kind is str:
-            raw = value.encode()
+            raw = value.encode(errors="surrogatepass")
             if b"\0" in raw:
                 raise Violated(f"{statement.name}: PostgreSQL keeps no NUL character in a text")
             values.append(raw)
@@ -190,7 +206,7 @@ def encoded(statement: Statement, params: Any) -> tuple[list[bytes | None], list
             raise Violated(f"{statement.name}: a {kind.__name__} is no value for the store")
     if not binary:
         return values, None
-    return values, [1 if type(value) is bytes else 0 for value in statement.postgres_values(params)]
+    return values, [1 if type(value) is bytes else 0 for value in given]
 
 
 def failed(answer: Answer) -> bool:
@@ -216,7 +232,9 @@ def rows_of(answer: Answer) -> list[Row]:
     rows = []
     for row in range(answer.ntuples):
         raw = [get(row, column) for column in columns]
-        rows.append(tuple([None if value is None else as_(value) for value, as_ in zip(raw, read, strict=True)]))
+        rows.append(
+            tuple([None if value is None else as_(value) for value, as_ in zip(raw, read, strict=True)])
+        )
     return rows
 
 

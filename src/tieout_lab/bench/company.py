@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -24,7 +25,7 @@ def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
     """Write the configuration into a folder; `in_flight` is the budget of the ERP's connection."""
     url = f"http://127.0.0.1:{stub_port}"
     account = {"api_key": bodies.API_KEY, "webhook_secret": bodies.WEBHOOK_SECRET}
-    described = {
+    described: dict[str, dict[str, Any]] = {
         "salesforce": {
             "url": url,
             "org_id": bodies.ORG,

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvicorn
 import uvloop
 
 from tieout.app import App, compose, read_settings, system_ports
+from tieout.canonical.ids import Ref
 from tieout.engine.keys import need_key
 from tieout.engine.ledger import meet
-from tieout.canonical.ids import Ref
 from tieout.store import documents
 from tieout.store.statements import Step
+from tieout.system import keep_still
 from tieout.web.hooks import Hooks
 from tieout_lab.bench import bodies
+from tieout_lab.bench.bare import serving
 from tieout_lab.bench.children import answer, given, heard
 from tieout_lab.bench.obligations import ledger_of
 
@@ -107,19 +108,11 @@ async def main() -> None:
     await bind_customers(app)
     if options.get("work", True):
         await app.start()
-    hooks = Hooks(app.hub, 1_000_000, app.worker.wake)
-    settings = uvicorn.Config(
-        hooks, host="127.0.0.1", port=0, loop="none", http="httptools", lifespan="off", access_log=False,
-        log_level="warning", ws="none", server_header=False, date_header=False, backlog=2048,
-    )  # fmt: skip
-    server = uvicorn.Server(settings)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    keep_still()
+    server, task, port = await serving(Hooks(app.hub, 1_000_000, app.worker.wake))
     await obey(app, port)
     server.should_exit = True
-    await serving
+    await task
     await app.stop()
 
 

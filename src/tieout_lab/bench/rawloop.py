@@ -24,6 +24,7 @@ _TABLE = "raw_events (id TEXT PRIMARY KEY, body BYTEA, state TEXT, reference TEX
 _INSERT = "INSERT INTO raw_events VALUES ({0}, {0}, 'pending', '')"
 _UPDATE = "UPDATE raw_events SET state = 'posted', reference = {0} WHERE id = {0}"
 _LEFT_OUT = {"host", "content-length", "accept-encoding", "user-agent", "accept"}
+_LINGER_SECONDS = 0.004
 Rows = list[tuple[str, bytes]]
 
 
@@ -58,6 +59,8 @@ class Batches:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while self._told:
+            # A little patience makes the batches large: that is what batching is for.
+            await asyncio.sleep(_LINGER_SECONDS)
             inserts, updates, told = self._inserts, self._updates, self._told
             self._inserts, self._updates, self._told = [], [], []
             await loop.run_in_executor(self._thread, self._write, inserts, updates)

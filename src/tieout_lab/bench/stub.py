@@ -199,8 +199,9 @@ def rare(state: State, path: bytes, body: bytes) -> tuple[str, str, bytes, int]:
         ]
         return "-", "poll", ok(json.dumps({"compositeResponse": parts}).encode()), 0
     if b"/query" in path:
-        rows = [{"Id": bodies.ORG, "IsSandbox": True}] if b"Organization" in path else []
-        return "-", "query", ok(json.dumps({"totalSize": len(rows), "done": True, "records": rows}).encode()), 0
+        records: list[Any] = [{"Id": bodies.ORG, "IsSandbox": True}] if b"Organization" in path else []
+        found = {"totalSize": len(records), "done": True, "records": records}
+        return "-", "query", ok(json.dumps(found).encode()), 0
     if path.startswith(b"/v1/account"):
         return "-", "account", ok(b'{"id":"%b","object":"account"}' % bodies.ACCOUNT.encode()), 0
     if path.startswith(b"/v1/tax_rates"):

@@ -69,6 +69,8 @@ class Player:
         self.patience = patience or Patience()
         self.tell = tell
         self.seen = Seen()
+        # Billing documents that were released into another period by an approved action.
+        self.released: frozenset[str] = frozenset()
         self.draws = Draws(plan.seed)
         self._done = 0
 

@@ -14,7 +14,7 @@ from tieout.canonical.outcome import (
     Rejected,
     SendOutcome,
 )
-from tieout.canonical.write import Fields
+from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Keys
 from tieout.connectors.netsuite import outbound
 from tieout.connectors.netsuite.codes import UnknownCode
@@ -99,7 +99,7 @@ class Assigning(Writing):
         # In the order that was asked for, so that equal lists are equal values.
         order = [document_id for document_id, _ in asked] if isinstance(asked, tuple) else []
         ids = [one for one in order if one in there] + sorted(one for one in there if one not in order)
-        answer: Fields = {"applications": tuple((one, there[one]) for one in ids)}
+        answer: dict[str, FieldValue] = {"applications": tuple((one, there[one]) for one in ids)}
         if "currency" in fields:
             answer["currency"] = currency
         return answer

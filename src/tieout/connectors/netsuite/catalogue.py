@@ -8,7 +8,7 @@ from decimal import Decimal
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import Failure, NotFound, Transient
 from tieout.connectors.contract import World
-from tieout.connectors.netsuite.client import PAGE, NetSuiteClient, QueryRefused
+from tieout.connectors.netsuite.client import NetSuiteClient, QueryRefused
 from tieout.connectors.netsuite.codes import QUERIES, Codes
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.mapping import map_period, map_period_row
@@ -67,7 +67,7 @@ class Catalogue:
         found = []
         offset = 0
         while True:
-            path = f"accountingPeriod?limit={PAGE}&offset={offset}"
+            path = f"accountingPeriod?limit={self.config.page_size}&offset={offset}"
             page = await self.client.fetch(Structs.ids, path, operation="periods")
             for listed in page.items:
                 wire = await self.client.fetch(
@@ -92,7 +92,7 @@ class Catalogue:
         What `AUTO` means in full (days overdue by preference) the record does not tell: assumed."""
         path = f"customer/{customer}?fields=creditHoldOverride,creditLimit,balance"
         try:
-            wire = await self.client.fetch(Structs.customer, path, operation="credit_hold")
+            wire = await self.client.fetch(Structs.credit, path, operation="credit_hold")
         except NotFound:
             return False
         match (wire.credit_hold_override.key if wire.credit_hold_override else "AUTO").upper():

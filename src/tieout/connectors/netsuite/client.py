@@ -31,7 +31,6 @@ W = TypeVar("W")
 RECORDS = "/services/rest/record/v1/"
 SUITEQL = "/services/rest/query/v1/suiteql"
 TOKEN = "/services/rest/auth/oauth2/v1/token"  # noqa: S105
-PAGE = 1000
 ASSERTION_SECONDS = 300
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
@@ -236,15 +235,13 @@ class NetSuiteClient:
             raise Failure(RateLimited(reason=said.code, retry_at=retry_after(response, self.http.now())))
         if 200 <= response.status < 300:
             raise Failure(Transient(reason=f"{response.status} where 200 is documented"))
-        if 300 <= response.status < 400:
-            raise Failure(self.http.blocked(f"{response.status}: a redirect to another address was refused"))
         self.http.read_status(response, said.code, said.message)
 
     async def query_page(
         self, query: str, offset: int = 0, *, operation: str = "query", lane: str = ""
     ) -> RowPage:
         """One page of SuiteQL. Raises QueryRefused, Failure."""
-        path = f"{SUITEQL}?limit={PAGE}&offset={offset}"
+        path = f"{SUITEQL}?limit={self.config.page_size}&offset={offset}"
         body = _encoder.encode({"q": query})
         try:
             response = await self.call("POST", path, body=body, operation=operation, lane=lane)

@@ -8,6 +8,7 @@ from tieout.canonical.secret import Secret
 
 APPROVALS = ("off", "hub", "person")
 ALGORITHMS = ("PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
+MOST_ROWS = 1000  # of one page, by the vendor
 
 
 class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -17,9 +18,10 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     the connection. `approval` says per subsidiary who approves a pending document; `currencies` holds each
     subsidiary's functional currency, `entities` our legal entity of each. `enforce_keys` False declares an account
     that takes a second document under one external id. `longest_seconds` is the vendor's limit of one synchronous
-    request, `visibility_seconds` until a query shows what was saved (assumed). The last four name what only some
-    accounts have: a body field for the PO number, the payment method of refunds, the internal id of the custom
-    price level, and of the primary accounting book where there are several. ValueError when it cannot be right."""
+    request, `visibility_seconds` until a query shows what was saved (assumed); `page_size` rows come in one
+    page of a query. The last four name what only some accounts have: a body field for the PO number, the payment
+    method of refunds, the internal id of the custom price level, and of the primary accounting book where there are
+    several. ValueError when it cannot be right."""
 
     url: str
     account: str
@@ -34,6 +36,7 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     longest_seconds: int = 900
     visibility_seconds: int = 60
     codes_seconds: int = 900
+    page_size: int = 1000
     approval: dict[str, str] = {}
     currencies: dict[str, str] = {}
     entities: dict[str, str] = {}
@@ -53,6 +56,8 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("in_flight and timeout_seconds: at least 1")
         if self.longest_seconds < 0 or self.visibility_seconds < 0:
             raise ValueError("longest_seconds and visibility_seconds: not below 0")
+        if not 1 <= self.page_size <= MOST_ROWS:
+            raise ValueError(f"page_size: 1 to {MOST_ROWS}")
         for subsidiary, routing in self.approval.items():
             if routing not in APPROVALS:
                 raise ValueError(f"approval.{subsidiary}: one of {', '.join(APPROVALS)}, not {routing!r}")

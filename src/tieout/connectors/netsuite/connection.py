@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from tieout.canonical.outcome import Failure, Misconfigured, RateLimited, Transient
+from tieout.canonical.write import DocumentWrite, Write
 from tieout.connectors.contract import Finding, Identity, Limits, World
 from tieout.connectors.netsuite.client import QueryRefused, canonical_account, is_live
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.listing import Listing
 
 CUSTOM_FIELDS = {
-    "transaction": ("custbody_tieout_source", "custbody_tieout_trace"),
+    "transaction": ("custbody_tieout_source", "custbody_tieout_reason", "custbody_tieout_trace"),
     "transactionline": ("custcol_tieout_source_line", "custcol_service_start", "custcol_service_end"),
     "customer": ("custentity_crm_account",),
 }
@@ -17,6 +18,10 @@ CUSTOM_FIELDS = {
 
 class NetSuite(Listing):
     """Writer, Assigner, Verifier, StatusReader, Lister, LedgerReader, Catalogue and Checker of one account."""
+
+    def approves(self, write: Write) -> bool:
+        """Whether this connection's role may approve the document, by the configured routing of its subsidiary."""
+        return isinstance(write, DocumentWrite) and self.config.approval.get(write.subsidiary) == "hub"
 
     async def identity(self) -> Identity:
         """Company name and account. Raises Failure, also when another account than the pinned one answers."""

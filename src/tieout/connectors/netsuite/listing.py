@@ -15,12 +15,13 @@ from tieout.canonical.outcome import Failure, Transient
 from tieout.connectors.contract import LedgerBalance, ListedDocument
 from tieout.connectors.netsuite.client import text
 from tieout.connectors.netsuite.codes import MISS_SECONDS
-from tieout.connectors.netsuite.mapping import RECEIVABLES_SIGN, TYPE, map_listed, minor
+from tieout.connectors.netsuite.mapping import RECEIVABLES_SIGN, TYPE, map_accounts, map_listed, minor
 from tieout.connectors.netsuite.reading import Reading
 from tieout.connectors.netsuite.wire import Row
 
 DOCUMENTS = (
-    "SELECT t.id, t.tranid, t.externalid, t.custbody_tieout_source, t.status, t.approvalstatus, t.posting, t.voided,"
+    "SELECT t.id, t.tranid, t.externalid, t.custbody_tieout_source, t.custbody_tieout_reason,"
+    " t.status, t.approvalstatus, t.posting, t.voided,"
     " TO_CHAR(t.trandate, 'YYYY-MM-DD') AS day, t.postingperiod, t.foreigntotal, t.foreignamountunpaid,"
     " t.foreignpaymentamountunused, c.symbol, tl.subsidiary FROM transaction t"
     " JOIN transactionline tl ON tl.transaction = t.id AND tl.mainline = 'T'"
@@ -31,6 +32,16 @@ TAXES = (
     "SELECT tl.transaction, SUM(tl.foreignamount) AS tax FROM transactionline tl"
     " JOIN transaction t ON t.id = tl.transaction"
     " WHERE t.type = {type} AND tl.taxline = 'T' AND t.id >= {first} AND t.id <= {last} GROUP BY tl.transaction"
+)
+# The ledger's own lines, not the document's: what was booked elsewhere than the item says must show here.
+ACCOUNTS = (
+    "SELECT tl.transaction, a.acctnumber, SUM(tl.foreignamount) AS amount, SUM(tal.amount) AS functional"
+    " FROM transactionaccountingline tal"
+    " JOIN transaction t ON t.id = tal.transaction"
+    " JOIN transactionline tl ON tl.transaction = tal.transaction AND tl.id = tal.transactionline"
+    " JOIN account a ON a.id = tal.account"
+    " WHERE t.type = {type} AND tal.posting = 'T'{book} AND t.id >= {first} AND t.id <= {last}"
+    " GROUP BY tl.transaction, a.acctnumber ORDER BY tl.transaction, a.acctnumber"
 )
 # An application joins what is settled (previous) to what settles it (next).
 APPLICATIONS = (
@@ -54,6 +65,7 @@ SUBLEDGER = (
     " AND t.id > {after} ORDER BY t.id"
 )
 RECEIVABLES = "AcctRec"
+Settled = dict[str, list[tuple[str, Decimal]]]
 
 
 class Listing(Reading):
@@ -66,29 +78,34 @@ class Listing(Reading):
         query = DOCUMENTS.format(type=text(TYPE[kind]))
         async for rows in self.client.query_by_id(query, "id", operation=f"list.{kind}"):
             first, last = int(rows[0]["id"]), int(rows[-1]["id"])
+            accounts = await self._accounts(kind, first, last)
             taxes: dict[str, object] = {}
-            settled: dict[str, list[tuple[str, Decimal]]] = {}
+            settled: Settled = {}
             if kind in ("invoice", "credit_memo"):
                 taxes = await self._taxes(kind, first, last)
             if kind != "invoice":
                 settled = await self._applications(first, last)
             for row in rows:
-                yield await self._listed(kind, row, taxes, settled)
+                yield await self._listed(kind, row, taxes, settled, accounts.get(str(row["id"]), []))
 
     async def _listed(
-        self, kind: str, row: Row, taxes: dict[str, object], settled: dict[str, list[tuple[str, Decimal]]]
+        self, kind: str, row: Row, taxes: dict[str, object], settled: Settled, accounts: list[Row]
     ) -> ListedDocument:
         id = str(row["id"])
+        subsidiary = str(row.get("subsidiary") or "")
         period = await self._period(str(row.get("postingperiod") or ""))
         try:
             return map_listed(
                 kind,
                 row,
-                entity=self.config.entity(str(row.get("subsidiary") or "")),
+                entity=self.config.entity(subsidiary),
                 tax=taxes.get(id, 0),
                 period=period,
                 settled=tuple(
                     (document, abs(minor(part, str(row["symbol"])))) for document, part in settled.get(id, ())
+                ),
+                accounts=map_accounts(
+                    accounts, str(row["symbol"]), self.config.currencies.get(subsidiary, "")
                 ),
             )
         except (KeyError, ValueError, ArithmeticError):
@@ -101,12 +118,25 @@ class Listing(Reading):
         rows = await self.client.query(query, operation="list.taxes")
         return {str(row["transaction"]): row.get("tax") for row in rows}
 
-    async def _applications(self, first: int, last: int) -> dict[str, list[tuple[str, Decimal]]]:
+    async def _accounts(self, kind: str, first: int, last: int) -> dict[str, list[Row]]:
+        """Ledger lines of an id range by document, summed by account; none of a document that is not posted."""
+        query = ACCOUNTS.format(type=text(TYPE[kind]), book=self._book(), first=first, last=last)
+        found: dict[str, list[Row]] = {}
+        for row in await self.client.query(query, operation="list.accounts"):
+            found.setdefault(str(row["transaction"]), []).append(row)
+        return found
+
+    def _book(self) -> str:
+        """The condition that one accounting book alone is counted, where there are several."""
+        book = self.config.accounting_book
+        return f" AND tal.accountingbook = {book}" if book else ""
+
+    async def _applications(self, first: int, last: int) -> Settled:
         """What each document of an id range settles: (document, amount in its currency)."""
         rows = await self.client.query(
             APPLICATIONS.format(first=first, last=last), operation="list.applications"
         )
-        found: dict[str, list[tuple[str, Decimal]]] = {}
+        found: Settled = {}
         for row in rows:
             part = abs(Decimal(str(row.get("amount") or 0)))
             if part:
@@ -127,10 +157,7 @@ class Listing(Reading):
     async def balances(self) -> tuple[LedgerBalance, ...]:
         """The trial balance: movements per entity, period and account in the functional currency (debit positive);
         beside a receivables account, the sum of the documents. Raises Failure."""
-        book = (
-            f" AND tal.accountingbook = {self.config.accounting_book}" if self.config.accounting_book else ""
-        )
-        rows = await self.client.query(LEDGER.format(book=book), operation="list.balances")
+        rows = await self.client.query(LEDGER.format(book=self._book()), operation="list.balances")
         subledger = await self._subledger()
         balances = []
         for row in rows:
@@ -156,7 +183,7 @@ class Listing(Reading):
         What settles another document leaves receivables at that document's rate (the difference is realised FX and
         no receivable); what is left over, at its own."""
         documents: dict[str, Row] = {}
-        settled: dict[str, list[tuple[str, Decimal]]] = {}
+        settled: Settled = {}
         async for rows in self.client.query_by_id(SUBLEDGER, "id", operation="list.subledger"):
             documents.update((str(row["id"]), row) for row in rows)
             settled.update(await self._applications(int(rows[0]["id"]), int(rows[-1]["id"])))

@@ -161,6 +161,7 @@ def map_listed(
     tax: object,
     period: AccountingPeriod | None,
     settled: tuple[tuple[str, int], ...],
+    accounts: tuple[tuple[str, int, int], ...] = (),
 ) -> ListedDocument:
     """A row of a listing. Amounts are positive: the kind tells the direction."""
     currency = str(row.get("symbol") or "")
@@ -182,12 +183,26 @@ def map_listed(
         status=status,
         document_key=str(row.get("externalid") or ""),
         source=str(row.get("custbody_tieout_source") or ""),
+        reason=str(row.get("custbody_tieout_reason") or ""),
         period=period.name if period else "",
         period_start=period.start if period else None,
         open_minor=abs(minor(open_amount, currency)),
         posted=status == "posted",
         settled=settled,
+        accounts=accounts,
     )
+
+
+def map_accounts(rows: list[Row], currency: str, functional: str) -> tuple[tuple[str, int, int], ...]:
+    """Net per ledger account, debit positive: (account, document currency, functional currency) in minor units. None
+    where the subsidiary's functional currency is not configured: an amount without its currency says nothing."""
+    if not functional:
+        return ()
+    nets = (
+        (str(row["acctnumber"]), minor(row.get("amount"), currency), minor(row.get("functional"), functional))
+        for row in rows
+    )
+    return tuple(net for net in nets if net[1] or net[2])
 
 
 def compare_head(

@@ -127,6 +127,8 @@ def document_body(write: DocumentWrite, key: str, ids: Ids, config: NetSuiteConf
     body: Body = _head(write, key, ids)
     body["entity"] = reference(write.customer)
     body["otherRefNum"] = write.number
+    # Tells the memo of a void from that of a write-off, which may be alike in everything else.
+    body["custbody_tieout_reason"] = write.reason
     body["item"] = {"items": lines}
     # Also with no tax line: without the override the vendor would compute taxes of its own.
     body["taxDetailsOverride"] = True

@@ -111,10 +111,15 @@ class Customer(Wire, frozen=True):
     email: str = ""
     subsidiary: Reference | None = None
     terms: Reference | None = None
+    crm_account: str = msgspec.field(default="", name="custentity_crm_account")
+
+
+class Credit(Wire, frozen=True):
+    """What of a customer tells a credit hold: a read of chosen fields, which leaves out even the id."""
+
     balance: Decimal | None = None
     credit_limit: Decimal | None = None
     credit_hold_override: Reference | None = None
-    crm_account: str = msgspec.field(default="", name="custentity_crm_account")
 
 
 class Period(Wire, frozen=True):
@@ -191,6 +196,7 @@ class Structs:
 
     transaction = msgspec.json.Decoder(Transaction)
     customer = msgspec.json.Decoder(Customer)
+    credit = msgspec.json.Decoder(Credit)
     period = msgspec.json.Decoder(Period)
     ids = msgspec.json.Decoder(IdPage)
     rows = msgspec.json.Decoder(RowPage, float_hook=Decimal)

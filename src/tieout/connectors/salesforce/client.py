@@ -254,8 +254,6 @@ class Client:
         outcome = self._by_code(code, words, response)
         if outcome is not None:
             raise Failure(outcome)
-        if 300 <= response.status < 400:
-            raise Failure(self.http.blocked(f"{response.status}: a redirect to another address was refused"))
         if response.status < 300:
             raise Failure(Transient(reason=f"{response.status} where 200 is documented"))
         self.http.read_status(response, code, words)

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from decimal import ROUND_HALF_UP, Decimal
-from fractions import Fraction
+from decimal import Decimal
 
 from tieout.canonical.ids import Ref
 from tieout.canonical.money import exponent, to_minor
-from tieout.canonical.order import Order, OrderLine
+from tieout.canonical.order import Order, OrderLine, add_months, contracted_minor
 from tieout.canonical.outcome import Failure, Rejected
 from tieout.canonical.party import Address, Customer, TaxId
 from tieout.connectors.contract import ListedDocument, ListedLine
@@ -22,7 +21,6 @@ from tieout.connectors.salesforce.config import FieldNames, SalesforceConfig
 from tieout.connectors.salesforce.places import COUNTRIES, US_STATES
 from tieout.connectors.salesforce.wire import Row
 
-MONTHS = {"month": 1, "quarter": 3, "year": 12}
 HUNDRED = Decimal(100)
 NO_CURRENCY = "XTS"  # ISO 4217's code for tests: two decimals, and no amount of ours is ever in it
 
@@ -217,7 +215,7 @@ def map_contract_line(row: Row, org: Org) -> ListedLine:
     end = map_end(wire.day(deal, names.opportunity_end))
     months = wire.number(deal, names.opportunity_term_months)
     term = int(months) if months is not None and months == months.to_integral_value() else None
-    if end is None and start is not None and term:
+    if end is None and start is not None and term is not None and term > 0:
         end = add_months(start, term)
     recurring = charge == "recurring"
     return ListedLine(
@@ -231,7 +229,9 @@ def map_contract_line(row: Row, org: Org) -> ListedLine:
         frequency=frequency if recurring else "once",
         start=start,
         end=end,
-        contracted_minor=contracted_minor(net_minor, frequency, start, end, term) if recurring else net_minor,
+        contracted_minor=contracted_minor(
+            net_minor, frequency, start=start, end=end, term_months=term, charge=charge
+        ),
         status="pending: finer than the minor unit" if rounded else wire.text(deal, names.opportunity_status),
     )
 
@@ -242,42 +242,6 @@ def net_unit_minor(row: Row, currency: str) -> Decimal:
     discount = wire.number(row, "Discount") or Decimal(0)
     value = (price * (HUNDRED - discount) / HUNDRED).scaleb(exponent(currency))
     return value.quantize(Decimal(1)) if value == value.to_integral_value() else value.normalize()
-
-
-def contracted_minor(
-    net_minor: int, frequency: str, start: date | None, end: date | None, term_months: int | None
-) -> int:
-    """Net of one period x the periods of the term, half up. An open-ended contract counts one period."""
-    months = MONTHS.get(frequency)
-    if months is None:
-        return net_minor
-    if start is not None and end is not None and end > start:
-        term = months_between(start, end)
-    elif term_months:
-        term = Fraction(term_months)
-    else:
-        return net_minor
-    exact = term / months * net_minor
-    return int(
-        (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(Decimal(1), rounding=ROUND_HALF_UP)
-    )
-
-
-def add_months(start: date, months: int) -> date:
-    """The same day months later, or the month's last where it has no such day."""
-    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    following = date(year + (month == 11), (month + 1) % 12 + 1, 1)
-    last = (following - timedelta(days=1)).day
-    return date(year, month + 1, min(start.day, last))
-
-
-def months_between(start: date, end: date) -> Fraction:
-    """Whole months from start to the exclusive end, and the rest as a part of the month it falls in."""
-    whole = (end.year - start.year) * 12 + end.month - start.month
-    if add_months(start, whole) > end:
-        whole -= 1
-    base, following = add_months(start, whole), add_months(start, whole + 1)
-    return whole + Fraction((end - base).days, (following - base).days)
 
 
 def map_mirror(row: Row, org: Org) -> ListedDocument:

@@ -104,7 +104,7 @@ BEHAVIOURS = (
     ),
     _assumed(
         "payment_record.value_date",
-        "a payment record has no value date of its own; `created` stands for it",
+        "a payment record shows no value date (initiated_at, guaranteed_at are only reported); `created` stands for it",
         DERIVED,
     ),
     _assumed(

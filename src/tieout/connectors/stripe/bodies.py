@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from tieout.canonical.order import PERIOD_MONTHS, add_months
 from tieout.canonical.outcome import Rejected
 from tieout.canonical.party import Address
 from tieout.canonical.write import CustomerWrite, SubscriptionWrite, SubscriptionWriteLine
 from tieout.connectors.contract import Keys
 from tieout.connectors.stripe.config import StripeConfig
-from tieout.connectors.stripe.contracts import MONTHS, later
 from tieout.connectors.stripe.mapping import chunk_key, plain
 from tieout.connectors.stripe.money import stripe_units
 from tieout.connectors.stripe.tax_ids import TAX_ID_TYPES
@@ -228,13 +228,13 @@ def anchor(write: SubscriptionWrite, config: StripeConfig) -> Form:
         return []
     zone = ZoneInfo(config.time_zone)
     start = write.starts_at.astimezone(zone)
-    step = MONTHS[write.frequency]
+    step = PERIOD_MONTHS[write.frequency]
     months = step
-    while later(start.date(), months) <= write.as_of:
+    while add_months(start.date(), months) <= write.as_of:
         months += step
     turns = start.day == 1 and write.starts_at.astimezone(UTC).day != 1
     boundary = (
-        datetime.combine(later(start.date(), months), start.timetz()).astimezone(UTC)
+        datetime.combine(add_months(start.date(), months), start.timetz()).astimezone(UTC)
         if turns
         else shifted(write.starts_at, months)
     )
@@ -253,7 +253,7 @@ def anchor(write: SubscriptionWrite, config: StripeConfig) -> Form:
 def shifted(start: datetime, months: int) -> datetime:
     """The same day and hour in UTC some months on: how Stripe steps from period to period."""
     start = start.astimezone(UTC)
-    return datetime.combine(later(start.date(), months), start.timetz())
+    return datetime.combine(add_months(start.date(), months), start.timetz())
 
 
 def end_of(write: SubscriptionWrite, ends_at: datetime) -> int:

@@ -114,8 +114,6 @@ class Client:
         error = read_error(response)
         if response.status == 404:
             raise NotFound(f"{where}: {error.code or 'no such object'}")
-        if 300 <= response.status < 400:
-            raise Failure(self.http.blocked(f"{response.status}: a redirect to another address was refused"))
         self.http.read_status(response, error.code or error.type, error.message)
 
     async def get(
@@ -200,19 +198,25 @@ class Client:
 
     def _refused(self, response: Response) -> SendOutcome:
         """The outcome of a refused write: certain that nothing was done, or not?"""
+        outcome = self._by_status(response)
+        if replayed(response) and not isinstance(outcome, Rejected):
+            # Asked again under this key, Stripe only gives this answer again.
+            return OutcomeUnknown(
+                reason=f"{response.status}: a saved failure was replayed; what became of it is not known",
+                saved=True,
+            )
+        return outcome
+
+    def _by_status(self, response: Response) -> SendOutcome:
         status, error = response.status, read_error(response)
         code = error.code or error.type
-        if status >= 500 and replayed(response):
-            return OutcomeUnknown(
-                reason=f"{status}: a saved failure was replayed; what became of it is not known"
-            )
         if status == 409:
             return OutcomeUnknown(reason=f"409 {code}: the same request is still running")
         if status == 424:
             return OutcomeUnknown(reason=f"424 {code} {error.message}".strip())
         if error.type == "idempotency_error":
             return OutcomeUnknown(
-                reason=f"{status} {code}: the key was used with other parameters; look it up"
+                reason=f"{status} {code}: the key was used with other parameters; look it up", saved=True
             )
         if status == 429:
             return self._throttled(response, error)

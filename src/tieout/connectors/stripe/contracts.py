@@ -1,15 +1,13 @@
-"""Subscriptions and schedules: pure mapping, and the contracted value of a line."""
+"""Subscriptions and schedules: pure mapping."""
 
 from __future__ import annotations
 
-from calendar import monthrange
 from datetime import date, datetime
-from decimal import ROUND_HALF_UP, Decimal
-from fractions import Fraction
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from tieout.canonical.ids import Ref
-from tieout.canonical.order import Subscription, SubscriptionLine
+from tieout.canonical.order import Subscription, SubscriptionLine, contracted_minor, period_minor
 from tieout.connectors.contract import ListedLine
 from tieout.connectors.stripe import wire
 from tieout.connectors.stripe.config import StripeConfig
@@ -29,7 +27,6 @@ SUBSCRIPTION_STATUS = {
 # A schedule with a subscription has the subscription's status; these are of one that has none.
 SCHEDULE_STATUS = {"not_started": "future", "canceled": "cancelled", "completed": "cancelled"}
 FREQUENCIES = {("month", 1): "month", ("month", 3): "quarter", ("year", 1): "year", ("month", 12): "year"}
-MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 
 def frequency_of(price: wire.Price) -> str:
@@ -144,35 +141,6 @@ def schedule_end(schedule: wire.Schedule, last: wire.Phase, config: StripeConfig
     return end_day(last.end_date, config) if ends and last.end_date is not None else None
 
 
-def whole_months(start: date, end: date) -> Fraction:
-    """Months from start to end, the last one in part: a year is 12, 15 January to 1 February 17/31."""
-    months = (end.year - start.year) * 12 + end.month - start.month
-    reached = later(start, months)
-    if reached > end:
-        months -= 1
-        reached = later(start, months)
-    following = later(start, months + 1)
-    return months + Fraction((end - reached).days, (following - reached).days)
-
-
-def later(start: date, months: int) -> date:
-    """The same day some months on; the last of the month where that has no such day."""
-    year, month = divmod(start.year * 12 + start.month - 1 + months, 12)
-    return date(year, month + 1, min(start.day, monthrange(year, month + 1)[1]))
-
-
-def contracted(
-    quantity: Decimal, unit_minor: Decimal, frequency: str, start: date | None, end: date | None
-) -> int:
-    """Net per period, rounded as each invoice is, times the periods of the term; an open end counts one period."""
-    period = int((quantity * unit_minor).quantize(Decimal(1), rounding=ROUND_HALF_UP))
-    months = MONTHS.get(frequency)
-    if months is None or start is None or end is None or end <= start:
-        return period
-    exact = Fraction(period) * whole_months(start, end) / months
-    return int((Decimal(exact.numerator) / exact.denominator).quantize(Decimal(1), rounding=ROUND_HALF_UP))
-
-
 def listed_line(
     found: Subscription, line: SubscriptionLine, config: StripeConfig, frequency: str
 ) -> ListedLine:
@@ -189,6 +157,12 @@ def listed_line(
         frequency=frequency,
         start=found.start,
         end=found.end,
-        contracted_minor=contracted(line.quantity, line.unit_minor, frequency, found.start, found.end),
+        contracted_minor=contracted_minor(
+            period_minor(line.quantity, line.unit_minor),
+            frequency,
+            start=found.start,
+            end=found.end,
+            charge=line.charge,
+        ),
         status=found.status,
     )

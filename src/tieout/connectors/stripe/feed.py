@@ -8,7 +8,7 @@ import msgspec
 
 from tieout.canonical.change import ChangeEvent
 from tieout.canonical.outcome import Failure, Transient
-from tieout.connectors.contract import FeedPage, Malformed
+from tieout.connectors.contract import FeedPage, Malformed, OtherAccount
 from tieout.connectors.http import decode_json
 from tieout.connectors.stripe.client import PAGE, Client, Page
 from tieout.connectors.stripe.inbound import Inbound
@@ -135,9 +135,10 @@ class Feed:
         event: Any = decode_json(body)
         try:
             return self._inbound.changes(event, body)
+        except OtherAccount as error:
+            raise Failure(error.outcome) from error
         except Malformed as error:
-            outcome = getattr(error, "outcome", None)
-            raise Failure(outcome or Transient(reason=f"event.list: {error}")) from error
+            raise Failure(Transient(reason=f"event.list: {error}")) from error
 
 
 _heads = msgspec.json.Decoder(RawEvent)

@@ -14,8 +14,7 @@ import msgspec
 
 from tieout.canonical.change import ChangeEvent
 from tieout.canonical.ids import Ref
-from tieout.canonical.outcome import Misconfigured
-from tieout.connectors.contract import Forged, Malformed, connection_blocked
+from tieout.connectors.contract import Forged, Malformed, OtherAccount, connection_blocked
 from tieout.connectors.http import BadBody, decode_json
 from tieout.connectors.stripe.config import StripeConfig
 from tieout.connectors.stripe.mapping import moment
@@ -45,14 +44,6 @@ CUSTOMER_RULE = "customers are led by the CRM"
 REFUND_RULE = "refunds come as refund.*"
 STRIPE_RECORD_RULE = "a payment through Stripe is told by its payment intent"
 NO_PAYMENT_RULE = "an invoice payment without a payment"
-
-
-class OtherAccount(Malformed):
-    """An event of another account or mode than the connection is pinned to: `outcome` blocks the connection."""
-
-    def __init__(self, outcome: Misconfigured) -> None:
-        super().__init__(outcome.message)
-        self.outcome = outcome
 
 
 class Inbound:

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import date
 
+import msgspec
+
 from tieout.canonical.order import SubscriptionLine
 from tieout.canonical.payment import Payment
 from tieout.connectors.contract import ListedDocument, ListedLine
@@ -19,6 +21,7 @@ from tieout.connectors.stripe.contracts import (
     map_schedule,
     map_subscription,
     once_line,
+    schedule_end,
 )
 from tieout.connectors.stripe.mapping import CREDIT_STATUS, INVOICE_STATUS, map_transitions, refund_id
 from tieout.connectors.stripe.money import minor
@@ -126,10 +129,7 @@ class Listing:
                     on=day(note.effective_at or note.created, self._config),
                     status=CREDIT_STATUS.get(note.status, "pending"),
                     posted=note.status == "issued",
-                    settled=[
-                        (refund_id(part), minor(part.amount_refunded, note.currency))
-                        for part in note.refunds or ()
-                    ],
+                    settled=settled_by(note),
                 )
         async for invoice in self._all_invoices():
             for kind, moment in map_transitions(invoice):
@@ -238,29 +238,42 @@ class Listing:
         that have not begun both from their phase. Raises Failure."""
         once = await self._charged_once()
         name, config = self._client.name, self._config
+        schedules = await self._schedules()
+        # A subscription that grew out of a schedule ends with the schedule, and need not say so itself.
+        ends = {
+            schedule.subscription: schedule_end(schedule, schedule.phases[-1], config)
+            for schedule in schedules
+            if schedule.subscription and schedule.phases
+        }
         async for page in self._client.pages(
             wire.Subscription, "/v1/subscriptions", [("status", "all")], operation="subscription.list"
         ):
             for found in page:
                 items = await self._books.items(found, "")
                 mapped = map_subscription(name, found.id, found, items, config)
+                if mapped.end is None and (end := ends.get(found.id)) is not None:
+                    mapped = msgspec.structs.replace(mapped, end=end)
                 for item, line in zip(items, mapped.lines, strict=True):
                     yield listed_line(mapped, line, config, frequency_of(item.price))
                 for line in once.get(found.id, []):
                     yield listed_line(mapped, line, config, "once")
+        for schedule in schedules:
+            if schedule.subscription or schedule.released_subscription or not schedule.phases:
+                continue
+            mapped = map_schedule(name, schedule, config)
+            for line in mapped.lines:
+                yield listed_line(mapped, line, config, mapped.frequency)
+
+    async def _schedules(self) -> list[wire.Schedule]:
+        """Every schedule, with the prices of its phases."""
         expand = [
             ("expand[]", "data.phases.items.price"),
             ("expand[]", "data.phases.add_invoice_items.price"),
         ]
-        async for schedules in self._client.pages(
+        pages = self._client.pages(
             wire.Schedule, "/v1/subscription_schedules", expand, operation="schedule.list"
-        ):
-            for schedule in schedules:
-                if schedule.subscription or schedule.released_subscription or not schedule.phases:
-                    continue
-                mapped = map_schedule(name, schedule, config)
-                for line in mapped.lines:
-                    yield listed_line(mapped, line, config, mapped.frequency)
+        )
+        return [schedule async for page in pages for schedule in page]
 
     async def _charged_once(self) -> dict[str, list[SubscriptionLine]]:
         """One-time lines that carry a contract line, by the id of the subscription that they were sold with."""
@@ -280,6 +293,15 @@ class Listing:
                     once_line(line, named, invoice.currency, self._config.product_prefix)
                 )
         return found
+
+
+def settled_by(note: wire.CreditNote) -> list[tuple[str, int]]:
+    """(invoice, what the note took off its open amount), then (refund, what went back by it)."""
+    invoice = note.invoice if isinstance(note.invoice, str) else note.invoice.id
+    before = [(invoice, minor(note.pre_payment_amount, note.currency))] if note.pre_payment_amount else []
+    return before + [
+        (refund_id(part), minor(part.amount_refunded, note.currency)) for part in note.refunds or ()
+    ]
 
 
 def tax_of(document: wire.Invoice | wire.CreditNote) -> int:

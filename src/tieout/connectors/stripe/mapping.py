@@ -248,6 +248,8 @@ def map_invoice(
         account=metadata.get(keys.account, ""),
         trace=metadata.get(keys.trace, ""),
         po_number=metadata.get(keys.po_number, ""),
+        paid_minor=minor(invoice.amount_paid, currency),
+        credited_minor=minor(invoice.pre_payment_credit_notes_amount, currency),
     )
 
 

@@ -145,6 +145,7 @@ class Invoice(Thing):
     total: int = 0
     amount_paid: int = 0
     amount_remaining: int = 0
+    pre_payment_credit_notes_amount: int = 0
     lines: LinePage = msgspec.field(default_factory=lambda: LinePage([]))
     total_taxes: list[Tax] | None = None
     shipping_cost: ShippingCost | None = None
@@ -197,6 +198,7 @@ class CreditNote(Thing):
     total_taxes: list[Tax] | None = None
     shipping_cost: ShippingCost | None = None
     refunds: list[CreditRefund] | None = None
+    pre_payment_amount: int = 0
     post_payment_amount: int = 0
     out_of_band_amount: int | None = None
 

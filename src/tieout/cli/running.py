@@ -1,0 +1,94 @@
+"""`up`, `serve` and `work`: the processes that stay."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from tieout.app import App, compose, system_ports
+from tieout.cli import logs
+from tieout.cli.lock import only_instance
+from tieout.cli.session import FINDING, Json, Options, complain, options, print_json, say
+
+# The console is a sibling of the command and neither imports the other: it is named, as an ASGI server names its
+# application.
+_SERVER = ("tieout.web.server", "serve")
+
+
+def up(context: typer.Context, as_json: Json = False) -> None:
+    """Run everything in one process: the worker, webhooks, API and pages. Ends in order on Ctrl-C or SIGTERM.
+
+    Examples:
+      tieout up
+
+      tieout --config /etc/tieout/tieout.toml --log-level info up
+    """
+    _stay(context, as_json=as_json, work=True, web=True)
+
+
+def serve(context: typer.Context, as_json: Json = False) -> None:
+    """Take webhooks and show the pages, without working on anything: beside `work` processes, on PostgreSQL.
+
+    Examples:
+      tieout --database postgresql://tieout@db/tieout serve
+    """
+    _stay(context, as_json=as_json, work=False, web=True)
+
+
+def work(context: typer.Context, as_json: Json = False) -> None:
+    """Work, without taking webhooks or showing pages. As many as you like, on PostgreSQL.
+
+    Examples:
+      tieout --database postgresql://tieout@db/tieout work
+    """
+    _stay(context, as_json=as_json, work=True, web=False)
+
+
+def _stay(context: typer.Context, *, as_json: bool, work: bool, web: bool) -> None:
+    given = options(context)
+    if given.log_level == "warning":
+        # What stays is watched by its log; a command that ends speaks for itself.
+        logs.configure("info")
+    file = given.file()
+    with only_instance(given.url(file)):
+        clean = _loop()(_run(given, as_json=as_json, work=work, web=web))
+    if not clean:
+        complain(
+            "the lease was lost: another worker has taken over, or the database did not answer; start again"
+        )
+        raise typer.Exit(FINDING)
+
+
+async def _run(given: Options, *, as_json: bool, work: bool, web: bool) -> bool:
+    app = await compose(given.file(), system_ports(), database=given.database)
+    module, name = _SERVER
+    run: Callable[..., Awaitable[bool]] = getattr(import_module(module), name)
+
+    def ready(url: str) -> None:
+        _announce(app, url, as_json=as_json, work=work)
+
+    return await run(app, work=work, web=web, ready=ready)
+
+
+def _announce(app: App, url: str, *, as_json: bool, work: bool) -> None:
+    mode = "single operator, no segregation" if app.hub.single_operator else ""
+    if as_json:
+        print_json({"url": url, "worker": work, "connections": list(app.hub.connections), "mode": mode})
+    else:
+        doing = " and ".join(one for one in ("works" if work else "", f"serves {url}" if url else "") if one)
+        say(f"tieout {doing}; {len(app.hub.connections)} connections" + (f" ({mode})" if mode else ""))
+    sys.stdout.flush()
+
+
+def _loop() -> Callable[[Any], bool]:
+    """Uvloop where there is one."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run
+    return uvloop.run

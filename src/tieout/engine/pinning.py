@@ -1,0 +1,287 @@
+"""Whom we talk to: organisation, account and live or test of a connection are pinned on first contact.
+
+A connection that answers as somebody else processes nothing: every call is refused before a byte leaves, its feed is
+not polled, its webhooks are turned away, and an exception says so. A sandbox copied from production, a key pasted into
+the wrong section: both look healthy until the first invoice stands in the wrong books.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import structlog
+
+from tieout.canonical.model import encode
+from tieout.canonical.outcome import (
+    Failure,
+    Inconclusive,
+    Misconfigured,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Transient,
+)
+from tieout.connectors.contract import Checker, Finding, Identity, connection_blocked
+from tieout.engine.hub import Connection, Hub
+from tieout.store import lanes, people, records
+from tieout.store.statements import Refused, Step, StoreUnavailable
+
+log = structlog.get_logger("tieout.pinning")
+_identities = msgspec.json.Decoder(Identity)
+# Real seconds that a start waits for the other sides; who has not answered by then is asked again beside the work.
+_PATIENCE_SECONDS = 10
+_AGAIN_SECONDS = (1, 2, 5, 10, 30, 60)
+_NOT_YET = "it is not known yet who answers at this connection"
+
+_READS = (
+    "poll fetch read_back statuses verify_document documents contract_lines balances periods codes credit_hold"
+).split()
+_WRITES = ("send", "assign")
+_KEPT = ("identity", "check", "operations", "poll_seconds", "assign_traits", "usage", "name")
+_INBOUND = ("verify", "parse", "accepts_webhooks")
+
+
+class Held:
+    """Stands in for a connection's object while nothing of it may be processed: it can what `inner` can, and answers
+    each call with `outcome`. `parked`: for a person; otherwise only until the other side has said who it is."""
+
+    def __init__(self, inner: Any, outcome: Transient | Misconfigured) -> None:
+        self.inner = inner
+        self.outcome = outcome
+        self.parked = isinstance(outcome, Misconfigured)
+        # Attributes of the instance: a Protocol's `isinstance` looks for them statically.
+        for name in (*_KEPT, *(() if self.parked else _INBOUND)):
+            if hasattr(inner, name):
+                setattr(self, name, getattr(inner, name))
+        for name in _READS:
+            if hasattr(inner, name):
+                setattr(self, name, self._refused)
+        for name in _WRITES:
+            if hasattr(inner, name):
+                setattr(self, name, self._not_done)
+        if hasattr(inner, "find"):
+            self.find = self._not_asked
+
+    def _refused(self, *_: Any, **__: Any) -> Any:
+        raise Failure(self.outcome)
+
+    async def _not_done(self, *_: Any, **__: Any) -> Transient | Misconfigured:
+        return self.outcome
+
+    async def _not_asked(self, *_: Any, **__: Any) -> Inconclusive:
+        return Inconclusive(reason=self.reason)
+
+    @property
+    def reason(self) -> str:
+        """Why, in words."""
+        return self.outcome.message if isinstance(self.outcome, Misconfigured) else self.outcome.reason
+
+
+def inner(connection: Connection) -> Any:
+    """The connector's own object, held or not."""
+    return connection.api.inner if isinstance(connection.api, Held) else connection.api
+
+
+def parked(connection: Connection) -> str:
+    """Why nothing of a connection is processed; empty when all is well or not known yet."""
+    return connection.api.reason if isinstance(connection.api, Held) and connection.api.parked else ""
+
+
+async def begin(hub: Hub) -> None:
+    """Pin every connection, or hold it; waits a little for answers. `watch` goes on with who did not answer."""
+    asked = [connection for connection in hub.connections.values() if isinstance(inner(connection), Checker)]
+    for connection in asked:
+        connection.api = Held(inner(connection), Transient(reason=_NOT_YET))
+    asking = [asyncio.ensure_future(settle(hub, connection)) for connection in asked]
+    if not asking:
+        return
+    pause = asyncio.ensure_future(hub.clock.sleep_real(_PATIENCE_SECONDS))
+    everybody = asyncio.ensure_future(asyncio.wait(asking))
+    await asyncio.wait({everybody, pause}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (pause, everybody, *asking):
+        task.cancel()
+    for ended in await asyncio.gather(pause, everybody, *asking, return_exceptions=True):
+        if isinstance(ended, Exception):
+            # The connection stays held: nothing goes out to somebody we could not make out.
+            log.error("pinning_failed", exc_info=ended)
+
+
+async def watch(hub: Hub) -> None:
+    """Ask again who answers at the connections that are held, until none is."""
+    tries = 0
+    while held := [one for one in hub.connections.values() if isinstance(one.api, Held)]:
+        await hub.clock.sleep(_AGAIN_SECONDS[min(tries, len(_AGAIN_SECONDS) - 1)])
+        tries += 1
+        for connection in held:
+            await settle(hub, connection)
+
+
+async def settle(hub: Hub, connection: Connection) -> None:
+    """Ask who answers: let the connection go, hold it for a while, or park it and say so."""
+    try:
+        outcome = await _verdict(hub, connection)
+        if outcome is None:
+            await _let_go(hub, connection)
+        else:
+            await _hold(hub, connection, outcome)
+    except StoreUnavailable as error:
+        log.warning("store_unavailable", connection=connection.name, reason=str(error))
+
+
+async def retest(hub: Hub, blocker: str) -> str:
+    """Test a parked connection's cause again; answers what is still wrong, or nothing."""
+    scope, _, name = blocker.partition("|")
+    connection = hub.connections.get(name)
+    if scope != "connection" or connection is None or not parked(connection):
+        return ""
+    await settle(hub, connection)
+    return parked(connection)
+
+
+async def _verdict(hub: Hub, connection: Connection) -> Transient | Misconfigured | None:
+    asked = await _ask(connection)
+    if not isinstance(asked, Identity):
+        return asked
+    row = {"connection": connection.name, "identity": encode(asked).decode(), "now": hub.now()}
+    await hub.store.commit([(records.PIN, row)])
+    return compare(connection.name, await pinned(hub, connection.name), asked)
+
+
+async def _ask(connection: Connection) -> Identity | Transient | Misconfigured:
+    try:
+        answered: Identity = await inner(connection).identity()
+    except Failure as failure:
+        return _in_scope(connection.name, failure.outcome)
+    except NotFound as missing:
+        return connection_blocked(connection.name, f"sign-in answered: {missing}", "correct the address")
+    return answered
+
+
+def _in_scope(
+    name: str, outcome: Transient | RateLimited | Rejected | Misconfigured
+) -> Transient | Misconfigured:
+    match outcome:
+        case RateLimited(reason=reason, retry_at=retry_at):
+            return Transient(reason=reason, retry_at=retry_at)
+        case Rejected(message=message):
+            return connection_blocked(name, message, "mend the sign-in of this connection")
+        case _:
+            return outcome
+
+
+async def pinned(hub: Hub, name: str) -> Identity | None:
+    """Whom a connection was pinned to, if it ever was."""
+    rows = await hub.store.fetch(records.PINNED, {"connection": name})
+    return _identities.decode(rows[0][0]) if rows else None
+
+
+def compare(name: str, pin: Identity | None, answered: Identity) -> Misconfigured | None:
+    """Whether who answers is who was pinned. The account decides, and the organisation only where there is no account:
+    companies are renamed, accounts are not."""
+    if pin is None:
+        return None
+    same = (
+        pin.account == answered.account if pin.account else pin.organisation == answered.organisation
+    ) and pin.live == answered.live
+    if same:
+        return None
+    return connection_blocked(
+        name,
+        f"{_words(answered)} answers, but this connection is pinned to {_words(pin)}; nothing of it is processed",
+        f"restore the credentials of {name}, or give the other account a connection of its own",
+    )
+
+
+def _words(identity: Identity) -> str:
+    mode = "live" if identity.live else "test"
+    named = identity.account or identity.organisation
+    return f"{named} ({mode})"
+
+
+async def _hold(hub: Hub, connection: Connection, outcome: Transient | Misconfigured) -> None:
+    """Put the stand-in into place; a parked connection opens one exception."""
+    was = connection.api.outcome if isinstance(connection.api, Held) else None
+    connection.api = Held(inner(connection), outcome)
+    if isinstance(outcome, Transient):
+        log.warning("connection_not_known", connection=connection.name, reason=outcome.reason)
+        return
+    if was == outcome:
+        return
+    log.error("connection_parked", connection=connection.name, reason=outcome.message)
+    opened = {
+        "exception_id": hub.ids.new(),
+        "code": "blocked_connection",
+        "lane_id": "",
+        "blocker": f"connection|{connection.name}",
+        "document": connection.name,
+        "number": "",
+        "entity": "",
+        "currency": "",
+        "amount_minor": None,
+        "cause": outcome.message,
+        "remedy": outcome.remedy,
+        "owner": "",
+        "effect_key": "",
+        "trace": "",
+        "detail": "",
+        "now": hub.now(),
+    }
+    await hub.store.commit(
+        [(people.OPEN, opened), _audit(hub, "connection.parked", connection, outcome.message)]
+    )
+
+
+async def _let_go(hub: Hub, connection: Connection) -> None:
+    """The connection is who it was: give it back. Its exception closes by itself when it holds no document back;
+    otherwise a person releases them, canary first."""
+    held = connection.api
+    connection.api = inner(connection)
+    blocker = f"connection|{connection.name}"
+    if isinstance(held, Held) and held.parked:
+        log.info("connection_released", connection=connection.name)
+        await hub.store.commit([_audit(hub, "connection.released", connection, "it answers as pinned again")])
+    (count,) = (await hub.store.fetch(lanes.BLOCKED_COUNT, {"blocker": blocker}))[0]
+    if count:
+        return
+    for row in await hub.store.fetch(people.LIST, {}):
+        if row[1] == "blocked_connection" and row[3] == blocker:
+            gone = {"exception_id": row[0], "now": hub.now(), "resolution": "it answers as pinned again"}
+            try:
+                await hub.store.commit([(people.RESOLVE, gone)])
+            except Refused:
+                continue  # somebody else was quicker
+
+
+def _audit(hub: Hub, action: str, connection: Connection, detail: str) -> Step:
+    row = {
+        "audit_id": hub.ids.new(),
+        "at": hub.now(),
+        "actor": "hub",
+        "action": action,
+        "subject": connection.name,
+    }
+    return people.AUDIT, {**row, "trace": "", "detail": detail}
+
+
+async def finding(hub: Hub, connection: Connection) -> Finding:
+    """What `check` says of a connection's pin; pins nothing."""
+    subject = f"{connection.name} identity"
+    ask: Callable[[], Awaitable[Any]] | None = getattr(inner(connection), "identity", None)
+    if ask is None:
+        return Finding(level="warning", subject=subject, message="this connector cannot say who answers")
+    answered = await _ask(connection)
+    if not isinstance(answered, Identity):
+        text = answered.message if isinstance(answered, Misconfigured) else answered.reason
+        remedy = (
+            answered.remedy if isinstance(answered, Misconfigured) else "see whether it is up, then try again"
+        )
+        return Finding(level="error", subject=subject, message=text, remedy=remedy)
+    pin = await pinned(hub, connection.name)
+    wrong = compare(connection.name, pin, answered)
+    if wrong is not None:
+        return Finding(level="error", subject=subject, message=wrong.message, remedy=wrong.remedy)
+    how = "pinned" if pin is not None else "will be pinned when tieout starts"
+    return Finding(level="ok", subject=subject, message=f"{_words(answered)}, {how}")

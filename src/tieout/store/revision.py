@@ -1,0 +1,48 @@
+"""At which revision a database stands, without changing it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, inspect, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from tieout.store.database import MIGRATIONS, BadDatabase
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None for a server, or for a database in memory."""
+    name = url.removeprefix("sqlite:///")
+    return None if name in {url, ":memory:"} else Path(name)
+
+
+def newest() -> str:
+    """The revision that this release works with."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return ScriptDirectory.from_config(config).get_current_head() or ""
+
+
+def present(url: str) -> str:
+    """The revision of a database; empty when it has no tables, or when its file does not exist. Raises BadDatabase."""
+    path = sqlite_file(url)
+    if path is not None and not path.exists():
+        return ""
+    engine = create_engine(
+        url if url.startswith("sqlite") else f"postgresql+psycopg://{url.split('://', 1)[1]}"
+    )
+    try:
+        with engine.connect() as connection:
+            if not inspect(connection).has_table("alembic_version"):
+                return ""
+            row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise BadDatabase(
+            f"{url.rpartition('@')[2]}: {reason}; is the server up, and is the address right?"
+        ) from error
+    finally:
+        engine.dispose()
+    return row[0] if row else ""

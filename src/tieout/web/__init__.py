@@ -1,0 +1,1 @@
+"""Webhooks in, the JSON API, and two pages to read."""

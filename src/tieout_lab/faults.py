@@ -1,0 +1,36 @@
+"""What goes wrong under `--faults`: at every twin, seeded, so that the same seed brings the same faults."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FACTOR = 60
+# Of all writes; reads and sign-ins meet only those that do no work first.
+_RATES = {
+    "timeout_after_work": 0.10,
+    "late": 0.02,
+    "error_before": 0.05,
+    "error_after": 0.05,
+    "rate_limited": 0.02,
+    "refuse": 0.01,
+    "reset": 0.01,
+    "hang": 0.005,
+    "malformed": 0.005,
+    "html": 0.005,
+}
+# The list of what was delayed is as long as the delay: a minute of technical time shuffles a burst thoroughly.
+_WEBHOOKS = {"duplicate": 1.0, "delay": 1.0, "delay_seconds": 60.0, "forge": 0.02}
+
+
+def fault_plans(seed: int) -> dict[str, dict[str, Any]]:
+    """By twin, as its control API takes it. The ERP neither enforces our keys nor shows at once what it saved."""
+    common = {
+        "rates": _RATES,
+        "late_seconds": [20.0, 600.0],
+        "visibility_delay_seconds": 20.0,
+    }
+    return {
+        "stripe": {**common, "seed": seed, "webhooks": _WEBHOOKS},
+        "salesforce": {**common, "seed": seed + 1},
+        "netsuite": {**common, "seed": seed + 2, "enforce_keys": False},
+    }

@@ -1,0 +1,174 @@
+"""The golden flows of the process tests: what people do outside, step by step, until everything is at rest.
+
+A flow says nothing of the hub: it may die and be started again anywhere in it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from tieout.engine.commands import execute
+from tieout.store import people as store_people
+from tieout.store.statements import Statement
+from tieout_lab.simulation import judge
+from tieout_lab.simulation.business import Business
+from tieout_lab.simulation.loop import run_virtual
+from tieout_lab.simulation.world import SimulatedWorld
+
+JANUARY = datetime(2026, 1, 10, 20, tzinfo=UTC)
+FEBRUARY = datetime(2026, 2, 11, 20, tzinfo=UTC)
+
+Flow = Callable[[SimulatedWorld, Business], Awaitable[None]]
+
+
+async def posted(world: SimulatedWorld, people: Business) -> None:
+    """A deal is won; its first invoice is posted."""
+    await people.sell(await people.customer("Acme"))
+    await world.rest()
+
+
+async def paid(world: SimulatedWorld, people: Business) -> None:
+    """... and paid by card, before the hub has posted it."""
+    await people.sell(await people.customer("Acme"))
+    while not people.invoices():
+        await world.rest()
+    await people.pay(people.invoices()[0]["id"])
+    await world.rest()
+
+
+async def credited(world: SimulatedWorld, people: Business) -> None:
+    """Paid, then a part of it credited and refunded."""
+    await paid(world, people)
+    await people.credit(people.invoices()[0]["id"], 10_000, refund=True)
+    await world.rest()
+
+
+async def voided(world: SimulatedWorld, people: Business) -> None:
+    """February's invoice is voided."""
+    await posted(world, people)
+    await people.move_to(FEBRUARY)
+    await people.void(people.invoices()[-1]["id"])
+    await world.rest()
+
+
+async def written_off(world: SimulatedWorld, people: Business) -> None:
+    """Paid in part, the rest written off a month later."""
+    await posted(world, people)
+    first = people.invoices()[0]["id"]
+    await people.wire(people.invoices()[0]["customer"], 50_000, [(first, 50_000)])
+    await world.rest()
+    await people.move_to(FEBRUARY)
+    await people.write_off(first)
+    await world.rest()
+
+
+FLOWS: dict[str, Flow] = {
+    "posted": posted,
+    "paid": paid,
+    "credited": credited,
+    "voided": voided,
+    "written_off": written_off,
+}
+
+
+class Result:
+    """What a run left behind."""
+
+    books: list[tuple[Any, ...]]
+    wrong: list[str]
+    trail: list[str]
+    lives: int
+    tape: str
+
+
+async def _play(flow: Flow, seed: int, deaths: list[tuple[int, bool]], given: dict[str, Any]) -> Result:
+    world = SimulatedWorld(seed, **given)
+    world.deaths = list(deaths)
+    people = Business(world, JANUARY)
+    try:
+        await people.open()
+        await world.live()
+        await flow(world, people)
+        await world.rest()
+        result = Result()
+        result.trail = list(world.process.trail)
+        result.books = await judge.content(world)
+        result.wrong = [*await judge.outside(world), *await judge.inside(world)]
+        result.lives = world.lives
+        result.tape = world.tape.hexdigest()
+        return result
+    finally:
+        await world.close()
+
+
+def play(flow: Flow, seed: int = 1, deaths: list[tuple[int, bool]] | None = None, **given: Any) -> Result:
+    """Play a flow to its end in a world of its own, the hub dying where `deaths` says."""
+    return run_virtual(_play(flow, seed, deaths or [], given))
+
+
+def simulated(**given: Any) -> Callable[[Flow], Callable[[], None]]:
+    """A test in a world of its own, with a hub that lives: `async def test(world, people)` becomes a plain test."""
+
+    def wrap(flow: Flow) -> Callable[[], None]:
+        async def main() -> None:
+            world = SimulatedWorld(**given)
+            people = Business(world, JANUARY)
+            try:
+                await people.open()
+                await world.live()
+                await flow(world, people)
+            finally:
+                await world.close()
+
+        def test() -> None:
+            run_virtual(main())
+
+        functools.update_wrapper(test, flow)
+        del test.__wrapped__  # pytest must not ask for the flow's own parameters
+        return test
+
+    return wrap
+
+
+async def clean(world: SimulatedWorld, **given: Any) -> None:
+    """Nothing is wrong outside or inside, and no person is needed."""
+    assert await judge.outside(world, **given) == []
+    assert await judge.inside(world) == []
+
+
+async def exceptions(world: SimulatedWorld) -> list[dict[str, Any]]:
+    """The open exceptions."""
+    rows = await world.app.hub.store.fetch(store_people.LIST, {})
+    return [dict(zip(store_people.COLUMNS.split(", "), row, strict=True)) for row in rows]
+
+
+async def sql(world: SimulatedWorld, text: str) -> list[tuple[Any, ...]]:
+    """What the hub's tables say."""
+    return await world.app.hub.store.fetch(Statement("test", text, returns=True), {})
+
+
+async def do(world: SimulatedWorld, command: str, actor: str = "erin", **arguments: Any) -> dict[str, Any]:
+    """A command of a person; AssertionError when it is refused."""
+    state, answer = await execute(world.app.hub, command, arguments, actor)
+    assert state == "done", answer
+    return answer
+
+
+async def refused(world: SimulatedWorld, command: str, actor: str = "erin", **arguments: Any) -> str:
+    """Why a command of a person was refused."""
+    state, answer = await execute(world.app.hub, command, arguments, actor)
+    assert state == "failed", answer
+    return str(answer["error"])
+
+
+async def erp(world: SimulatedWorld, type_: str | None = None) -> list[dict[str, Any]]:
+    """The documents of the ERP twin."""
+    snapshot = await world.act("netsuite", "snapshot")
+    return [one for one in snapshot["documents"] if type_ in (None, one["type"])]
+
+
+def subscriptions(world: SimulatedWorld, entity: str = "us") -> list[dict[str, Any]]:
+    return list(world.billing.accounts[f"acct_{entity}"].all("subscriptions"))
