@@ -13,7 +13,7 @@ async def test_an_erp_number_shows_the_opportunity_and_the_other_way_round(world
     hub = world.app.hub
     invoice = (await erp(world, "invoice"))[0]
     billed = people.invoices()[0]
-    number = invoice.get("tranId") or invoice.get("number")
+    number = invoice["number"]
     for term in (number, billed["id"], billed["number"]):
         story = await tell_trace(hub, term)
         assert story.found
@@ -29,7 +29,13 @@ async def test_an_erp_number_shows_the_opportunity_and_the_other_way_round(world
         found = await tell_trace(hub, term)
         assert not found.candidates, found.candidates
         assert any(one.number == number for one in found.subjects)
-        assert {one.kind for one in found.subjects} >= {"opportunity", "order", "account", "invoice", "customer"}
+        assert {one.kind for one in found.subjects} >= {
+            "opportunity",
+            "order",
+            "account",
+            "invoice",
+            "customer",
+        }
     assert [one.at for one in found.moments] == sorted(one.at for one in found.moments)
 
 
@@ -54,8 +60,7 @@ async def test_a_dry_run_writes_nothing_and_says_what_stands(world, people):
 @simulated()
 async def test_a_payment_leads_to_its_deal(world, people):
     await credited(world, people)
-    payment = (await erp(world, "payment"))[0]
-    story = await tell_trace(world.app.hub, payment.get("tranId") or payment["id"])
+    payment = (await erp(world, "customerPayment"))[0]
+    story = await tell_trace(world.app.hub, payment["number"])
     assert story.found
-    print([(s.connection, s.kind, s.number) for s in story.subjects], story.candidates)
     assert any(one.kind == "opportunity" for one in story.subjects)

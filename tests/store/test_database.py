@@ -13,6 +13,7 @@ from sqlalchemy import create_engine, text
 from tests.store.facts import AnyStore, does, rows
 from tieout.store.database import BadDatabase, open_store, upgrade
 from tieout.store.statements import StoreUnavailable
+from tieout.store.revision import newest
 from tieout.store.tables import metadata
 
 
@@ -37,7 +38,22 @@ def test_upgrade_from_empty_leads_to_exactly_the_tables_of_the_metadata(empty_ur
             assert compare_metadata(context, metadata) == []
     finally:
         engine.dispose()
-    assert upgrade(empty_url) == "0001"
+    assert upgrade(empty_url) == newest()
+
+
+def test_each_revision_leads_to_the_next(empty_url: str) -> None:
+    """A database that an earlier release made comes up to date with what is in it."""
+    assert upgrade(empty_url, "0001") == ""
+    engine = create_engine(engine_url(empty_url))
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("INSERT INTO counters (name, value) VALUES ('kept', 7)"))
+        assert upgrade(empty_url) == "0001"
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT value FROM counters WHERE name = 'kept'")).scalar() == 7
+    finally:
+        engine.dispose()
+    assert upgrade(empty_url) == newest()
 
 
 def test_texts_are_compared_byte_by_byte_whatever_language_postgres_speaks(empty_postgres_url: str) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+import structlog
 
 from tests.process.web_world import write_company
 from tieout.canonical.secret import Secret
@@ -17,6 +21,17 @@ from tieout.cli.main import main
 from tieout.cli.session import plain
 from tieout.masterdata.tables import SHAPES
 from tieout.settings import ConfigurationError, SettingsFile
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """The program sets up logging for its process: here that is everybody's."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def call(*arguments: object) -> int:
@@ -197,3 +212,13 @@ def test_secrets_never_reach_the_log() -> None:
 def test_a_terminal_is_not_driven_by_a_customers_name() -> None:
     assert "\x1b" not in plain("Evil \x1b[2J \u202e name")
     assert plain("=cmd|' /C calc'!A0, 日本") == "=cmd|' /C calc'!A0, 日本"
+
+
+def test_a_log_that_nobody_reads_does_not_stop_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closed standard error once turned a forged webhook's 401 into a 500."""
+    logs.configure("info")
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr("sys.stderr", closed)
+    structlog.get_logger("t").warning("said", lane="x")
+    logging.getLogger("t").warning("said")

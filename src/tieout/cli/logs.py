@@ -47,6 +47,26 @@ def _masked(name: str, value: Any) -> Any:
             return value
 
 
+class _Stderr:
+    """Writes lines to standard error. Where nobody reads it any more, a log line is lost and nothing else."""
+
+    def msg(self, text: str) -> None:
+        try:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return
+
+    debug = info = warning = error = critical = exception = fatal = log = msg
+
+
+class _Handler(logging.Handler):
+    """The libraries' way to the same lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _Stderr().msg(self.format(record))
+
+
 def configure(level: str) -> None:
     """Set up logging for this process; libraries' own logs take the same form."""
     number = logging.getLevelNamesMapping()[level.upper()]
@@ -60,10 +80,10 @@ def configure(level: str) -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer()],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Stderr(),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

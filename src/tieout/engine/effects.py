@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from tieout.canonical.ids import Ref
 from tieout.canonical.model import encode
 from tieout.canonical.outcome import (
@@ -22,7 +24,16 @@ from tieout.canonical.outcome import (
 from tieout.canonical.write import ApproveWrite, Write, decode_write, encode_write
 from tieout.connectors.contract import Approver, Keys, OperationTraits, Verifier, Writer
 from tieout.engine.keys import content_hash, document_key, wire_key
-from tieout.engine.ledger import EffectRow, binding_steps, effect_of, kind_of, meet, posted_need, receipt_of
+from tieout.engine.ledger import (
+    EffectRow,
+    binding_steps,
+    effect_of,
+    evidence_need,
+    kind_of,
+    meet,
+    posted_need,
+    receipt_of,
+)
 from tieout.engine.moments import moment
 from tieout.engine.retry import backoff
 from tieout.engine.stops import NO_FACTS, Diverged, Facts, Need, NotYet, Parked, RunAgain
@@ -261,6 +272,9 @@ async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     """Settle a write in doubt: by the vendor's own idempotency while it lasts, else by look-up, else not yet."""
     api, traits = _traits(run, row)
     write = decode_write(_unseal(run, row))
+    seen = await run.met(evidence_need(row.document_key))
+    if seen is not None:
+        return await _confirm(run, row, write, Receipt(external_id=seen), resolved_by="evidence")
     now = run.hub.clock.now()
     window = timedelta(seconds=traits.idempotency_seconds)
     since_first = now - moment(row.first_sent_at or row.sent_at or run.hub.now())
@@ -342,11 +356,9 @@ async def _verified(
     frozen request, where the run has it at hand."""
     document = run.documents.get(row.effect_key)
     if document is not None and document.verified_at is not None:
-        return (
-            receipt
-            if document.differences in ("", "accepted")
-            else _differs(row, document.differences, facts)
-        )
+        if document.differences not in ("", "accepted"):
+            return _differs(row, document.differences, facts)
+        return replace(receipt, number=document.number, period=document.period)
     api = run.hub.connection(row.connection).api
     write = write or decode_write(_unseal(run, row))
     posted, number, period, differences = receipt.posted, receipt.number, receipt.period, ""
@@ -375,7 +387,8 @@ async def _verified(
     if differences:
         return _differs(row, differences, facts)
     run.posted_now[row.effect_key] = posted
-    return receipt
+    # A create answers with the id alone: the number that people know it by comes with the read-back.
+    return replace(receipt, number=number, period=period)
 
 
 def _differs(row: EffectRow, differences: str, facts: Facts) -> Receipt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tieout.canonical.change import ChangeEvent
 from tieout.engine.hub import Hub
 from tieout.engine.keys import lane_of
+from tieout.engine.ledger import evidence_need, meet
 from tieout.engine.moments import micros
 from tieout.store import effects, inbox
 from tieout.store.statements import Refused, Step
@@ -70,6 +71,9 @@ async def believe_evidence(hub: Hub, event: ChangeEvent) -> None:
     """An event that carries the key of a write in doubt settles it: the document exists."""
     for key, external_id in event.document_keys:
         rows = await hub.store.fetch(effects.BY_DOCUMENT_KEY, {"document_key": key})
+        if rows and rows[0][7] == "SENT" and rows[0][4] == event.source:
+            # Quicker than the answer: kept, in case the answer never comes.
+            await hub.store.commit(meet(evidence_need(key), external_id, hub.now()))
         if not rows or rows[0][7] != "UNKNOWN":
             continue
         found = {

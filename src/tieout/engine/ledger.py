@@ -168,6 +168,11 @@ def meet(key: str, value: str, now: int) -> list[Step]:
     ]
 
 
+def evidence_need(document_key: str) -> str:
+    """Where an event's word is kept that a document with this key exists."""
+    return f"evidence|{document_key}"
+
+
 def posted_need(source: Ref | str, kind: str, connection: str) -> str:
     """The need of a document that stands in the ledger of a connection."""
     if isinstance(source, Ref):

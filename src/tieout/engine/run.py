@@ -230,6 +230,11 @@ class Run:
         found = self._known[kind, external] = Ref(connection=connection, kind=of_kind, id=id_)
         return found
 
+    async def trace_of_document(self, source: Ref) -> str:
+        """The trace of what was made for a document, empty when nothing was."""
+        rows = await self.hub.store.fetch(documents.OF_SOURCE, {"source": str(source)})
+        return document_of(rows[0]).trace if rows else ""
+
     async def record(self, kind: str, key: str, type_: type[T]) -> T | None:
         """Something that the hub accepted or learnt, or None."""
         found = await self.record_with_age(kind, key, type_)

@@ -6,13 +6,14 @@ from tieout.canonical.ids import Ref
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.payment import Payment
 from tieout.canonical.write import Fields
+from tieout.engine.keys import trace_of
 from tieout.engine.ledger import posted_need
 from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import Facts, Ignored, Need, NotYet
 from tieout.finance.cash import post_payment
 from tieout.processes.periods import in_period
-from tieout.processes.routes import customer_at_erp
+from tieout.processes.routes import customer_at_erp, join_deal
 from tieout.processes.write_back import show_at_billing
 
 
@@ -24,6 +25,7 @@ async def apply_payment(run: Run, ref: Ref) -> None:
         raise Ignored(f"the payment is {payment.status}")
     entity = run.masterdata.entity_of_billing(ref.connection)
     run.decided(entity, entity.erp)
+    await join_deal(run, *(part.invoice for part in payment.applications))
     customer = await customer_at_erp(run, payment.customer, entity)
     facts = Facts(
         amount_minor=payment.amount_minor,
@@ -31,7 +33,7 @@ async def apply_payment(run: Run, ref: Ref) -> None:
         entity=entity.code,
         number=payment.reference,
     )
-    posting = run.posting(post_payment, payment, entity, customer, run.masterdata, trace=run.trace)
+    posting = run.posting(post_payment, payment, entity, customer, run.masterdata, trace=trace_of(ref))
     if posting.write is None:
         raise Ignored(posting.explanation[0])
     standing = run.standing(entity.erp, "payment.create", ref)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tieout.canonical.ids import Ref
 from tieout.canonical.payment import Refund
+from tieout.engine.keys import trace_of
 from tieout.engine.ledger import posted_need
 from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import Facts, Ignored, Need, NotYet, Parked
 from tieout.finance.cash import post_refund
 from tieout.processes.periods import in_period
-from tieout.processes.routes import customer_at_erp
+from tieout.processes.routes import customer_at_erp, join_deal
 from tieout.processes.write_back import show_at_billing
 
 
@@ -32,10 +33,11 @@ async def refund_payment(run: Run, ref: Ref) -> None:
             "issue the credit memo at billing with this refund, then `tieout exceptions retry`",
             facts,
         )
+    await join_deal(run, *(memo for memo, _ in refund.credit_memos))
     customer = await customer_at_erp(run, refund.customer, entity)
     settles = await _memos(run, refund, entity.erp)
     posting = run.posting(
-        post_refund, refund, entity, customer, run.masterdata, settles=settles, trace=run.trace
+        post_refund, refund, entity, customer, run.masterdata, settles=settles, trace=trace_of(ref)
     )
     if posting.write is None:
         raise Ignored(posting.explanation[0])

@@ -26,6 +26,15 @@ async def account_of(run: Run, customer: Ref) -> Ref:
     return account
 
 
+async def join_deal(run: Run, *documents: Ref) -> None:
+    """Take over the trace of the deal behind the first of these documents that the ERP has."""
+    for document in documents:
+        trace = await run.trace_of_document(document)
+        if trace:
+            run.trace = trace
+            return
+
+
 async def customer_at_erp(run: Run, customer: Ref, entity: LegalEntity) -> str:
     """The ERP's id of a billing customer; made by its account's process when it is not there yet."""
     account = await account_of(run, customer)

@@ -85,7 +85,7 @@ class SqliteStore:
         if not self._memory:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA cache_size = -32000")
+        connection.execute("PRAGMA cache_size = -8000")
         if read_only:
             connection.execute("PRAGMA query_only = ON")
         # Nobody may stand still on the loop's thread while another process writes: the store itself tries again.

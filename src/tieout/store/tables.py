@@ -62,6 +62,7 @@ inbox = Table(
     Column("body", LargeBinary, nullable=False),
     UniqueConstraint("connection", "event_id", name="inbox_once"),
 )
+Index("inbox_lane", inbox.c.lane_id)
 _partial("inbox_pending", "state = 'pending'", inbox.c.lane_id, inbox.c.seq)
 _partial("inbox_parked", "state = 'parked'", inbox.c.lane_id, inbox.c.seq)
 
@@ -86,6 +87,7 @@ lanes = Table(
     _text("frozen", server_default=""),
     _text("trace", server_default=""),
 )
+Index("lanes_trace", lanes.c.trace)
 _partial("lanes_ready", "state = 'ready'", lanes.c.due_at)
 _partial("lanes_leased", "state = 'leased'", lanes.c.worker_id)
 _partial("lanes_waiting", "state = 'waiting'", lanes.c.lane_id)
@@ -203,6 +205,7 @@ documents = Table(
     _text("differences", server_default=""),
     _moment("created_at", null=False),
 )
+Index("documents_lane", documents.c.lane_id)
 Index("documents_source", documents.c.source)
 Index("documents_number", documents.c.number)
 Index("documents_source_number", documents.c.source_number)

@@ -70,13 +70,14 @@ BEHIND = Statement(
        WHERE lanes.state = 'waiting' AND waiters.on_lane <> ''""",
     returns=True,
 )
-# Would waiting on that lane close a circle? Walks from the lane waited on, along who waits for whom.
+# Would waiting on that lane close a circle? Walks from the lane waited on, along who waits for whom now: a lane that
+# was woken keeps its rows until its run ends, and waits for nobody.
 CYCLE = Statement(
     "waiters.cycle",
     """WITH RECURSIVE chain (lane_id) AS (
          SELECT on_lane FROM waiters WHERE lane_id = :lane_id AND on_lane <> ''
-         UNION SELECT waiters.on_lane FROM waiters JOIN chain ON waiters.lane_id = chain.lane_id WHERE
-         waiters.on_lane <> '')
+         UNION SELECT waiters.on_lane FROM waiters JOIN chain ON waiters.lane_id = chain.lane_id
+         JOIN lanes ON lanes.lane_id = waiters.lane_id AND lanes.state = 'waiting' WHERE waiters.on_lane <> '')
        SELECT 1 FROM chain WHERE lane_id = :lane_id LIMIT 1""",
     returns=True,
     rows=0,

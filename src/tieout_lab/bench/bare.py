@@ -53,6 +53,7 @@ def server(application: Any) -> uvicorn.Server:
         log_config=None,
         server_header=False,
         date_header=True,
+        timeout_keep_alive=30,
         backlog=2048,
     )
     return uvicorn.Server(settings)

@@ -121,7 +121,7 @@ class Load:
             while launched < due:
                 launched += 1
                 if self.idle:
-                    self.send(self.idle.pop(), 1)
+                    self.send(self.idle.pop(0), 1)
                 else:
                     self.backlog += 1
             await asyncio.sleep(max(0.001, started + launched / per_second - time.monotonic()))

@@ -37,6 +37,7 @@ def run(
         for name in wanted:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             found.append(MEASURES[name](bench))
+            print(f"  {shown(found[-1].figures)}", file=sys.stderr, flush=True)
     document = described(server, events, found)
     print(json.dumps(document, indent=1) if json_output else table(document))
     return 0 if document["all_met"] else 1

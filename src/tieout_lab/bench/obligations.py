@@ -10,24 +10,32 @@ from typing import Any
 
 from tieout.app import App
 from tieout.canonical.ids import Ref
-from tieout.canonical.write import DocumentLine, DocumentWrite
+from tieout.canonical.write import DocumentLine, DocumentWrite, TaxDetail
 from tieout.engine.process import Process, process
 from tieout.engine.run import Run
-from tieout.store import lanes
+from tieout.store import lanes, people
 from tieout_lab.bench import bodies
 
 _ERP = "netsuite-main"
 
 
+def _tax(basis: int, tax: int) -> TaxDetail:
+    rate = Decimal("7.25")
+    return TaxDetail(code="CA_725", jurisdiction="US-CA", rate_percent=rate, basis_minor=basis, tax_minor=tax)
+
+
 def _write(source: Ref, number: int) -> DocumentWrite:
     """An invoice that the stub shows back as it was asked."""
-    lines = (
+    lines = tuple(
         DocumentLine(
-            item="PLATFORM-DEF", account="2400", description="Platform", quantity=Decimal(10), net_minor=45_500
-        ),
-        DocumentLine(
-            item="SUPPORT-DEF", account="2400", description="Support", quantity=Decimal(10), net_minor=100_000
-        ),
+            item=item,
+            account="2400",
+            description=item,
+            quantity=Decimal(10),
+            net_minor=net,
+            taxes=(_tax(net, tax),),
+        )
+        for item, net, tax in (("PLATFORM-DEF", 45_500, 3_299), ("SUPPORT-DEF", 100_000, 7_250))
     )
     return DocumentWrite(
         kind="invoice",
@@ -50,7 +58,7 @@ def _write(source: Ref, number: int) -> DocumentWrite:
 
 @process("bench")
 async def many_obligations(run: Run, ref: Ref) -> None:
-    """`first-count`: make the documents of so many obligations, one after the other, without a read-back."""
+    """`first-count`: make the documents of so many obligations, one after the other, each read back."""
     first, count = (int(part) for part in ref.id.split("-"))
     for number in range(first, first + count):
         source = Ref(connection=ref.connection, kind="bench", id=bodies.invoice_id(number))
@@ -98,5 +106,6 @@ async def ended(app: App, subjects: list[str]) -> None:
         lane = {"lane_id": str(Ref(connection="stripe-us", kind="bench", id=subject))}
         while (rows := await app.hub.store.fetch(lanes.BY_ID, lane)) and rows[0][4] != "idle":
             if rows[0][4] == "parked":
-                raise AssertionError(f"{subject} was parked")
+                found = await app.hub.store.fetch(people.OF_LANE, lane)
+                raise AssertionError(f"{subject} was parked: {found}")
             await asyncio.sleep(0.01)
