@@ -170,7 +170,7 @@ port = {company.port}
 [engine]
 lease_seconds = {company.lease_seconds}
 runs_at_once = 64
-status_poll_seconds = 2
+status_poll_seconds = 1
 echo_suppression = {echo}
 """
 

@@ -73,6 +73,8 @@ class Invoice(Value, frozen=True, tag_field="type", tag="invoice.v1"):
     po_number: str = ""
     paid_minor: int = 0
     credited_minor: int = 0
+    # The memos that stand, by id; told of a voided or written-off invoice alone, which reverses only what they left.
+    memos: tuple[str, ...] = ()
 
     def obligations(self) -> tuple[Obligation, ...]:
         """Every transition that the ledger must show, oldest first; payments are obligations of the payment."""

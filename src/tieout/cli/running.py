@@ -14,6 +14,7 @@ from tieout.app import App, compose, system_ports
 from tieout.cli import logs
 from tieout.cli.lock import only_instance
 from tieout.cli.session import FINDING, Json, Options, complain, options, print_json, say
+from tieout.system import keep_still
 
 # The console is a sibling of the command and neither imports the other: it is named, as an ASGI server names its
 # application.
@@ -70,6 +71,7 @@ async def _run(given: Options, *, as_json: bool, work: bool, web: bool) -> bool:
     run: Callable[..., Awaitable[bool]] = getattr(import_module(module), name)
 
     def ready(url: str) -> None:
+        keep_still()
         _announce(app, url, as_json=as_json, work=work)
 
     return await run(app, work=work, web=web, ready=ready)

@@ -321,13 +321,11 @@ async def _not_found(
     row.looks = row.looks + 1 if now >= found.conclusive_at else 0
     if row.looks < _LOOKS:
         await _doubt(run, row, row.error)
-        early = backoff(now, run.lane.attempts, 0.0)
-        at = (
-            now + _LOOK_AGAIN
-            if row.looks
-            else min(max(early, now + _LOOK_AGAIN), max(found.conclusive_at, now + _LOOK_AGAIN))
-        )
-        raise RunAgain(at, "in doubt: not found yet")
+        # Each look as long after the last one as that was after the sending. To look in vain is no failed attempt: it must
+        # not slow down what is tried afterwards.
+        waited = now - moment(row.sent_at or run.hub.now())
+        early = now if row.looks else min(now + waited, found.conclusive_at)
+        raise RunAgain(max(early, now + _LOOK_AGAIN), "in doubt: not found yet", count=False)
     row.state, row.epoch = "UNKNOWN", row.epoch + 1
     row.request = encode_write(write)
     run.note(run.audit("effect.absent", row.effect_key, f"conclusive since {found.conclusive_at.isoformat()}"))

@@ -37,9 +37,9 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     lease_seconds_real: int = 60
     runs_at_once: int = 64
     wait_deadline: timedelta = timedelta(days=7)
-    send_slack_seconds_real: int = 2
     status_poll_seconds: int = 20
     seal_seconds: int = 30
+    command_seconds_real: float = 0.2
     echo_suppression: bool = True
 
 

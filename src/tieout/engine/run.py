@@ -427,7 +427,9 @@ class Run:
         raw = encode(fields)
         hashed = content_hash(raw)
         row = self.assigns.get(key)
-        if row is None:
+        # The document's own first run: nobody can be expected to have set these fields yet, so it is not asked.
+        unasked = row is None and self.lane.fence <= 1 and target.id == self.lane.subject_id
+        if row is None and not unasked:
             rows = await self.hub.store.fetch(effects.ASSIGN_BY_KEY, {"assign_key": key})
             row = rows[0] if rows else None
         if row is not None and row[3] == hashed and row[2] in ("CONFIRMED", "REJECTED"):
@@ -449,15 +451,18 @@ class Run:
         }
         try:
             await self.commit((effects.ASSIGN_PLAN, plan))
-        except Refused:
+        except Refused as refused:
+            if unasked:
+                raise RunAgain(self.hub.clock.now(), f"{key} was set elsewhere", count=False) from refused
             return  # a newer value was planned by another lane: this one is stale and is never sent
         api = self.hub.connection(target.connection).api
         if not isinstance(api, Assigner):
             raise TypeError(f"connection {target.connection} takes no assignments")
         keys = Keys(effect=key, document="", wire=wire_key(key, revision), trace=self.trace)
         outcome = await api.assign(target, group, fields, keys)
-        doubtful = isinstance(outcome, OutcomeUnknown)
-        if doubtful:
+        # One found planned counts as sent: what became of it then nobody knows.
+        doubtful = isinstance(outcome, OutcomeUnknown) or (row is not None and row[2] == "PLANNED")
+        if isinstance(outcome, OutcomeUnknown):
             # Idempotent: sent again at once, and read back later in case the first one is still under way.
             outcome = await api.assign(target, group, fields, keys)
         self.hub.metrics.effects.labels(target.connection, f"assign.{group}", type(outcome).__name__).inc()

@@ -16,12 +16,12 @@ _LATE_ROWS = 20_000
 
 async def seal(hub: Hub) -> int:
     """Seal what was committed since; answers how many rows. Of two sealers one is refused, and tries again later."""
-    sealed = 0
+    sealed, read_to = 0, 0
     while True:
         last = await hub.store.fetch(people.AUDIT_LAST, {})
         number, hash_ = (last[0][0], last[0][2]) if last else (0, GENESIS)
-        # Rows of slower transactions may appear behind the last sealed one, never this far behind.
-        after = max(0, last[0][1] - _LATE_ROWS) if last else 0
+        # Rows of slower transactions may appear behind the last sealed one, never this far behind: looked for once.
+        after = read_to or (max(0, last[0][1] - _LATE_ROWS) if last else 0)
         rows = await hub.store.fetch(people.AUDIT_UNSEALED, {"after": after, "limit": _AT_ONCE})
         if not rows:
             return sealed
@@ -38,6 +38,7 @@ async def seal(hub: Hub) -> int:
         except (Refused, Violated):
             return sealed
         sealed += len(rows)
+        read_to = rows[-1][0]
 
 
 class Verdict(Value, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from tieout.canonical.model import encode
-from tieout.canonical.outcome import NotFound
+from tieout.canonical.outcome import Failure, NotFound
 from tieout.engine import exceptions
 from tieout.engine.hub import Hub
 from tieout.engine.lease import Lease
@@ -145,6 +145,9 @@ class Worker:
                 f"{missing} does not exist there",
                 "restore it, or resolve this once it is no longer wanted",
             )
+        except Failure as failure:
+            # A connection that could not even sign in or ask: what happens next is in the outcome, wherever it arose.
+            return run.stop_for(failure.outcome)
         except StoreUnavailable:
             raise
         except Exception as bug:  # noqa: BLE001 - a poison event must not take the worker along

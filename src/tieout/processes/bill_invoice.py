@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from tieout.canonical.ids import Ref
-from tieout.canonical.invoice import Invoice, Obligation
+from tieout.canonical.invoice import CreditMemo, Invoice, Obligation
 from tieout.canonical.outcome import Receipt
 from tieout.canonical.party import LegalEntity
 from tieout.engine.process import process
@@ -60,6 +62,7 @@ async def _make_good(
     else:
         later = due.kind != "finalised"
         rest = open_minor(invoice, due) if later else None
+        memos = [replace(invoice.ref, kind="credit_memo", id=id_) for id_ in invoice.memos] if later else []
         posting = run.posting(
             post_invoice,
             invoice,
@@ -68,6 +71,7 @@ async def _make_good(
             customer,
             run.masterdata,
             applies_to=((original.external_id, rest),) if rest and original is not None else (),
+            memos=tuple([await run.read(CreditMemo, memo) for memo in memos]),
             open_minor=rest,
         )
         if posting.write is None:

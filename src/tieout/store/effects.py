@@ -110,7 +110,8 @@ ASSIGN_BY_KEY = Statement(
     f"SELECT {ASSIGN_COLUMNS} FROM assigns WHERE assign_key = :assign_key",
     returns=True,
 )
-# A newer value supersedes an older unsent one: the revision only grows, and a stale writer changes no row.
+# A newer value supersedes an older unsent one: the revision only grows, and a stale writer changes no row. What was to
+# be read back stays so: the older value may still be under way, and arrive after the newer one.
 ASSIGN_PLAN = Statement(
     "assigns.plan",
     """INSERT INTO assigns (assign_key, connection, kind, target_id, field_group, revision, state, fields, fields_hash,
@@ -119,14 +120,17 @@ ASSIGN_PLAN = Statement(
        :lane_id, :run_id, :trace, :now, 1)
        ON CONFLICT (assign_key) DO UPDATE SET revision = excluded.revision, state = 'PLANNED', fields = excluded.fields,
        fields_hash = excluded.fields_hash, run_id = excluded.run_id, lane_id = excluded.lane_id,
-       planned_at = excluded.planned_at, attempt = assigns.attempt + 1, verify_at = NULL
+       planned_at = excluded.planned_at, attempt = assigns.attempt + 1
        WHERE assigns.revision < excluded.revision
          OR (assigns.revision = excluded.revision AND assigns.fields_hash = excluded.fields_hash)""",
     rows=1,
 )
 ASSIGN_DONE = Statement(
     "assigns.done",
-    """UPDATE assigns SET state = :state, confirmed_at = :now, verify_at = :verify_at
+    """UPDATE assigns SET state = :state, confirmed_at = :now, verify_at = COALESCE(:verify_at, verify_at)
+       WHERE assign_key = :assign_key AND revision = :revision""",
+    postgres="""UPDATE assigns SET state = :state, confirmed_at = :now,
+       verify_at = COALESCE(CAST(:verify_at AS BIGINT), verify_at)
        WHERE assign_key = :assign_key AND revision = :revision""",
 )
 ASSIGNS_TO_VERIFY = Statement(

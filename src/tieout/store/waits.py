@@ -38,10 +38,11 @@ LOOK_AGAIN = Statement(
        RETURNING lane_id""",
     returns=True,
 )
+# `state || ''`: by the key of the few that wait for this, never by the index of all that wait for anything.
 # Wake every lane that waited for this; if it waits for something else too, its run says so again.
 WAKE = Statement(
     "waiters.wake",
-    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting'
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state || '' = 'waiting'
        AND lane_id IN (SELECT lane_id FROM waiters WHERE need_key = :need_key)""",
 )
 SWEEP = Statement(
@@ -118,7 +119,7 @@ FREED = Statement(
 )
 FREE_WAKE = Statement(
     "holds.wake",
-    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'waiting' AND lane_id IN (SELECT
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state || '' = 'waiting' AND lane_id IN (SELECT
        waiters.lane_id FROM waiters
        JOIN holds ON waiters.need_key = 'hold|' || holds.resource WHERE holds.lane_id = :lane_id)""",
 )

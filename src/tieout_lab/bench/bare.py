@@ -40,7 +40,7 @@ class Bare:
 
 
 def server(application: Any) -> uvicorn.Server:
-    """uvicorn as the hub sets it, on a free port."""
+    """The server as the hub sets it, on a free port."""
     settings = uvicorn.Config(
         application,
         host="127.0.0.1",
@@ -63,7 +63,7 @@ async def serving(application: Any) -> tuple[uvicorn.Server, asyncio.Task[None],
     """Serve in the background; the port is known."""
     found = server(application)
     task = asyncio.create_task(found.serve())
-    while not found.started:
+    while not found.started:  # noqa: ASYNC110 - it tells by a flag
         await asyncio.sleep(0.01)
     return found, task, found.servers[0].sockets[0].getsockname()[1]
 

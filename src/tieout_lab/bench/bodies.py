@@ -111,8 +111,9 @@ TAX_RATE = (
 _DOCUMENT = (
     b'{"links":[],"id":"$","tranId":"INV$","externalId":"BENCH","tranDate":"2026-01-01","status":{"id":"A",'
     b'"refName":"Open"},"approvalStatus":{"id":"2","refName":"Approved"},"subsidiary":{"id":"1","refName":"Tieout Demo '
-    b'Inc"},"currency":{"id":"1","refName":"USD"},"postingPeriod":{"id":"1","refName":"Jan 2026"},"account":{"id":"1100",'
-    b'"refName":"1100 Accounts receivable"},"entity":{"id":"&","refName":"Customer"},"total":1560.49,"taxTotal":105.49,'
+    b'Inc"},"currency":{"id":"1","refName":"USD"},"postingPeriod":{"id":"1","refName":"Jan 2026"},"account":{"id":'
+    b'"1100","refName":"1100 Accounts receivable"},"entity":{"id":"&","refName":"Customer"},'
+    b'"total":1560.49,"taxTotal":105.49,'
     b'"subTotal":1455.00,"memo":"in_@","otherRefNum":"BENCH-@","custbody_tieout_source":"in_@","item":{"items":['
     b'{"line":1,"item":{"id":"1","refName":"PLATFORM-DEF"},"amount":455.00,"quantity":10,"department":{"id":"10"},'
     b'"taxDetailsReference":"L1"},{"line":2,"item":{"id":"2","refName":"SUPPORT-DEF"},"amount":1000.00,"quantity":10,'
@@ -134,7 +135,13 @@ def document(number: int) -> bytes:
 # SuiteQL answers by the table that the query names.
 TABLES: dict[bytes, list[dict[str, str]]] = {
     b"FROM accountingperiod": [
-        {"id": "1", "periodname": "Jan 2026", "startdate": "2026-01-01", "enddate": "2026-01-31", "closed": "F"}
+        {
+            "id": "1",
+            "periodname": "Jan 2026",
+            "startdate": "2026-01-01",
+            "enddate": "2026-01-31",
+            "closed": "F",
+        }
     ],
     b"FROM account ": [
         {"id": number, "acctnumber": number, "accttype": "Income"}

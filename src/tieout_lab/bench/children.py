@@ -1,4 +1,4 @@
-"""Processes of a measurement: started as modules, told what to do by JSON lines, their CPU and memory read from /proc."""
+"""Processes of a measurement: modules told what to do by JSON lines, their CPU and memory read from /proc."""
 
 from __future__ import annotations
 
@@ -29,14 +29,16 @@ class Child:
             stdout=subprocess.PIPE,
             text=True,
         )
+        if self._process.stdin is None or self._process.stdout is None:
+            raise Broken(f"{module} has no pipes")
+        self._in, self._out = self._process.stdin, self._process.stdout
         self.pid = self._process.pid
         self.module = module
         self.said = self.hear()
 
     def hear(self) -> dict[str, Any]:
         """The next line it says. Raises Broken."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
+        line = self._out.readline()
         if not line:
             raise Broken(f"{self.module} ended with {self._process.wait()}")
         found: dict[str, Any] = json.loads(line)
@@ -44,9 +46,8 @@ class Child:
 
     def tell(self, do: str, **given: Any) -> None:
         """Tell it to do something, without waiting."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"do": do, **given}) + "\n")
-        self._process.stdin.flush()
+        self._in.write(json.dumps({"do": do, **given}) + "\n")
+        self._in.flush()
 
     def ask(self, do: str, **given: Any) -> dict[str, Any]:
         """Tell it, and wait for its answer."""
@@ -55,15 +56,13 @@ class Child:
 
     def stop(self) -> None:
         """End it: its standard input ends, and it follows."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._in.close()
         try:
             self._process.wait(15)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._out.close()
 
     def __enter__(self) -> Child:
         return self
@@ -119,13 +118,13 @@ def resident_mb(pid: int) -> float:
 def steer(port: int, **given: Any) -> None:
     """Begin anew at the stub."""
     raw = json.dumps(given).encode()
-    request = urllib.request.Request(f"http://127.0.0.1:{port}/_stub/set", data=raw)  # noqa: S310
-    with urllib.request.urlopen(request) as response:  # noqa: S310
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/_stub/set", data=raw)
+    with urllib.request.urlopen(request) as response:  # noqa: S310 - our own stub
         response.read()
 
 
 def report(port: int) -> dict[str, Any]:
     """What the stub saw since."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stub/report") as response:  # noqa: S310
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stub/report") as response:
         found: dict[str, Any] = json.loads(response.read())
     return found

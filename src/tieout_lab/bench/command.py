@@ -10,10 +10,12 @@ import typer
 def bench(
     events: Annotated[int, typer.Option(help="How many webhooks the throughput measurements take.")] = 6000,
     database: Annotated[
-        str, typer.Option(help="A PostgreSQL server: postgresql://user@host:port/database. Without it: SQLite.")
+        str,
+        typer.Option(help="A PostgreSQL server: postgresql://user@host:port/database. Without it: SQLite."),
     ] = "",
     only: Annotated[
-        str, typer.Option(help="These alone, by commas: stub, end_to_end, intake, vendor_limited, latency, ...")
+        str,
+        typer.Option(help="These alone, by commas: stub, end_to_end, intake, vendor_limited, latency, ..."),
     ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
@@ -22,7 +24,6 @@ def bench(
     On PostgreSQL a database of the bench's own is made on that server and dropped. Exit code 1: a goal is missed.
 
     Examples:
-
       tieout bench
 
       tieout bench --database postgresql://postgres@127.0.0.1/postgres --json

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from tieout_lab import company
 from tieout_lab.bench import bodies
 
-# The roles that a bench gives to connections: many calls at once, no polling, no limit of our own on the rate.
+# What a bench gives to connections: many calls at once, no polling, no limit of our own on the rate.
 _WIDE = 64
 _SELDOM = 3600
 
@@ -48,8 +48,12 @@ def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
     )
     text = path.read_text()
     text = text.replace("in_flight = 10\n", f"in_flight = {in_flight}\n")
-    text = text.replace("poll_seconds = 60\n", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\n")
-    text = text.replace(f"poll_seconds = {_SELDOM}\ntimeout", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\ntimeout")
+    text = text.replace(
+        "poll_seconds = 60\n", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\n"
+    )
+    text = text.replace(
+        f"poll_seconds = {_SELDOM}\ntimeout", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\ntimeout"
+    )
     # The demo's second account does not answer here, and nothing is sent to it.
     path.write_text(text.replace('account = "acct_jp"', f'account = "{bodies.ACCOUNT}"'))
     return path

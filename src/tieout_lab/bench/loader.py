@@ -1,5 +1,5 @@
-"""The loader: signed webhooks over plain sockets, as fast as they are taken or at a fixed rate; or any one request again
-and again, to measure what stands at the other end."""
+"""The loader: signed webhooks over plain sockets, as fast as they are taken or at a fixed rate; or one request over and
+over, to measure what stands at the other end."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Line(asyncio.Protocol):
                 self.load.refusal = data[:300].decode("latin-1")
         self.load.answered(self, seen)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop's own signature
         if not self.load.done.is_set():
             self.load.refused += 1
             self.load.answered(self, self.out)

@@ -63,7 +63,11 @@ def described(server: str, events: int, found: list[Measured]) -> dict[str, Any]
 def machine(server: str) -> dict[str, Any]:
     """What it ran on."""
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.processor(),
     )
     database = "SQLite"
@@ -83,7 +87,10 @@ def machine(server: str) -> dict[str, Any]:
 
 def table(document: dict[str, Any]) -> str:
     """The figures, then the goals, for people."""
-    lines = [f"{document['machine']['database']}, {document['machine']['cores']} cores, {document['machine']['cpu']}", ""]
+    lines = [
+        f"{document['machine']['database']}, {document['machine']['cores']} cores, {document['machine']['cpu']}",
+        "",
+    ]
     for name, figures in document["figures"].items():
         lines.append(name)
         lines += [f"  {label:<34} {shown(value)}" for label, value in figures.items()]
@@ -91,7 +98,9 @@ def table(document: dict[str, Any]) -> str:
     for goal in document["goals"]:
         sign = ">=" if goal["at_least"] else "<="
         verdict = "met" if goal["met"] else "void: " + goal["void"] if goal["void"] else "MISSED"
-        lines.append(f"{goal['goal']:<56} {shown(goal['value']):>10} {sign}{shown(goal['asked']):>8}  {verdict}")
+        lines.append(
+            f"{goal['goal']:<56} {shown(goal['value']):>10} {sign}{shown(goal['asked']):>8}  {verdict}"
+        )
     return "\n".join(lines)
 
 

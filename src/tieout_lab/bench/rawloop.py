@@ -1,10 +1,9 @@
-"""The raw loop: the same calls with the same bodies through a bare aiohttp client, and one batched insert and update per
-event. Nothing else: no ledger, no encryption, no audit, no retry. The floor that the hub is measured against."""
+"""The raw loop: the same calls and bodies through a bare aiohttp client, and one batched insert and update per event.
+Nothing else: no ledger, no encryption, no audit, no retry. The floor that the hub is measured against."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import time
 from collections.abc import Callable
@@ -70,7 +69,9 @@ class Batches:
 
 
 def _sqlite(url: str) -> Callable[[Rows, list[tuple[str, str]]], None]:
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        url.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
+    )
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE}")
@@ -105,7 +106,9 @@ class Call:
         self.method = sample["method"]
         self._number = sample["number"]
         self._url, self._body = base + sample["path"], sample["body"]
-        self.headers = {name: value for name, value in sample["headers"].items() if name.lower() not in _LEFT_OUT}
+        self.headers = {
+            name: value for name, value in sample["headers"].items() if name.lower() not in _LEFT_OUT
+        }
 
     def at(self, number: int) -> tuple[str, bytes | None]:
         """URL and body for an invoice."""
@@ -132,7 +135,11 @@ async def drain(session: aiohttp.ClientSession, calls: list[Call], number: int) 
 
 async def measure(options: dict[str, Any], told: dict[str, Any], batches: Batches) -> dict[str, Any]:
     """Drain events at a concurrency; `calls` and `store` say which parts take part."""
-    calls = [Call(told["samples"][name], options["base"]) for name in told.get("flow", FLOW)] if told["calls"] else []
+    calls = (
+        [Call(told["samples"][name], options["base"]) for name in told.get("flow", FLOW)]
+        if told["calls"]
+        else []
+    )
     numbers = iter(range(told["first"], told["first"] + told["count"]))
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:

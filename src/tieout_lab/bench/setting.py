@@ -73,19 +73,24 @@ class Bench:
         steer(self.stub_port)
         folder = self.folder / name
         path = company.write(folder, self.stub_port, in_flight=in_flight)
-        with fresh(self.server, folder, name) as store:
-            with Child("hub", configuration=str(path), database=store.url, work=work) as child:
-                hub = Hub(self, child, store)
-                if work and warm:
-                    hub.load(_WARM)
-                yield hub
+        with (
+            fresh(self.server, folder, name) as store,
+            Child("hub", configuration=str(path), database=store.url, work=work) as child,
+        ):
+            hub = Hub(self, child, store)
+            if work and warm:
+                hub.load(_WARM)
+            yield hub
 
     @contextmanager
     def raw(self, name: str) -> Iterator[Child]:
         """The raw loop over a fresh database."""
-        with fresh(self.server, self.folder, name) as store:
-            with Child("rawloop", base=f"http://127.0.0.1:{self.stub_port}", database=store.url) as child:
-                yield child
+        base = f"http://127.0.0.1:{self.stub_port}"
+        with (
+            fresh(self.server, self.folder, name) as store,
+            Child("rawloop", base=base, database=store.url) as child,
+        ):
+            yield child
 
     def seen(self) -> dict[str, Any]:
         """What the stub saw since it was last set."""

@@ -158,7 +158,12 @@ def route(state: State, method: bytes, path: bytes, body: bytes) -> tuple[str, s
         number = int(path[16:24])
         if method == b"GET":
             return "stripe", "invoice.get", ok(bodies.invoice(number)), number
-        return "stripe", "invoice.post", ok(b'{"id":"in_%08d","object":"invoice","livemode":false}' % number), number
+        return (
+            "stripe",
+            "invoice.post",
+            ok(b'{"id":"in_%08d","object":"invoice","livemode":false}' % number),
+            number,
+        )
     if path[:32] == _RECORD:
         if method == b"POST":
             found = _MEMO.search(body)
@@ -194,7 +199,11 @@ def rare(state: State, path: bytes, body: bytes) -> tuple[str, str, bytes, int]:
         return "-", "query", ok(json.dumps(page).encode()), 0
     if b"/composite" in path:
         parts = [
-            {"body": {"totalSize": 0, "done": True, "records": []}, "httpStatusCode": 200, "referenceId": name.decode()}
+            {
+                "body": {"totalSize": 0, "done": True, "records": []},
+                "httpStatusCode": 200,
+                "referenceId": name.decode(),
+            }
             for name in _REFERENCE.findall(body)
         ]
         return "-", "poll", ok(json.dumps({"compositeResponse": parts}).encode()), 0

@@ -19,13 +19,12 @@ OPENING = _moment(1, 5)
 # 31 January 23:30 in Los Angeles, 1 February 16:30 in Tokyo.
 MONTH_END = _moment(2, 1, 7, 30)
 FEBRUARY = _moment(2, 12)
-MARCH = _moment(3, 12)
 # 31 March 16:00 in Los Angeles, 1 April 08:00 in Tokyo.
 QUARTER_END = _moment(3, 31, 23)
 APRIL = _moment(4, 27)
+# The controller closes April when the books of the 27th stand; two days later one more deal is signed.
 EARLY_CLOSE = _moment(4, 28)
 LATE = _moment(4, 29)
-CLOSING = _moment(4, 30)
 CUT_OFF = date(2026, 4, 30)
 
 
@@ -135,7 +134,7 @@ class _Planner:
         """Payments in every shape: partial, one over three contracts, more than is owed."""
         partial = self.special("partial", "berlin")
         self.happen(FEBRUARY, "wire", partial, percent=40)
-        self.happen(MARCH, "wire", partial)
+        self.happen(QUARTER_END, "wire", partial)
         buyer = self.customer("tokyo")
         three = [
             self.sell(
@@ -146,24 +145,24 @@ class _Planner:
         self.happen(FEBRUARY, "wire", *three)
         over = self.special("over", "california")
         self.happen(FEBRUARY, "wire", over, extra=123)
-        # A wire in March settles the second invoice; the money on account stays what it is.
-        self.happen(MARCH, "card", over, nth=1)
+        # A card in March settles the second invoice; the money on account stays what it is.
+        self.happen(QUARTER_END, "card", over, nth=1)
 
     def corrections(self) -> None:
         """Credit memos, a refund, voids across a month end, write-offs."""
         credited = self.special("credited", "new york")
         self.happen(FEBRUARY, "credit", credited, percent=25)
-        self.happen(MARCH, "card", credited)
+        self.happen(QUARTER_END, "card", credited)
         credited_jp = self.special("credited-jp", "tokyo")
-        self.happen(MARCH, "credit", credited_jp, percent=30)
+        self.happen(QUARTER_END, "credit", credited_jp, percent=30)
         refunded = self.special("refunded", "california")
         self.happen(MONTH_END, "card", refunded)
-        self.happen(MARCH, "refund", refunded, percent=50)
+        self.happen(QUARTER_END, "refund", refunded, percent=50)
         for place in ("tokyo", "texas"):
             # Recurring lines alone: a one-time line is gone from billing with its voided invoice.
             voided = self.special(f"voided-{place}", place, products=("PLATFORM", "SUPPORT"))
             self.happen(FEBRUARY, "void", voided)
-        self.happen(MARCH, "write_off", self.special("written-off", "berlin"))
+        self.happen(QUARTER_END, "write_off", self.special("written-off", "berlin"))
         self.happen(QUARTER_END, "write_off", self.special("written-off-ca", "california"))
 
     def exceptions(self) -> tuple[str, str]:
@@ -197,10 +196,10 @@ def make_plan(seed: int, customers: int) -> Plan:
     planner.ordinary()
     planner.money()
     planner.corrections()
-    for at in (MONTH_END, FEBRUARY, MARCH, QUARTER_END, APRIL):
+    for at in (MONTH_END, FEBRUARY, QUARTER_END, APRIL):
         planner.happenings.append(Happening(at, "pay"))
     ghost, late = planner.exceptions()
-    planner.happenings.append(Happening(CLOSING, "pay", entity="jp"))
+    planner.happenings.append(Happening(LATE, "pay", entity="jp"))
     # In the order of time; at one moment in the order they were planned.
     return Plan(
         seed=seed,

@@ -17,8 +17,6 @@ from tieout_lab.scenario.steering import Steering
 
 ACCOUNT = {"us": "acct_us", "jp": "acct_jp"}
 SUBSIDIARY = {"us": "1", "jp": "2"}
-# What the CRM shows on a deal that the hub has done with, or that a person must look at.
-SETTLED = ("active", "parked")
 MINOR = {"JPY": 1}
 
 
@@ -92,7 +90,7 @@ class Player:
 
     # -- coming to rest ---------------------------------------------------------------------------------------------
     async def quiet(self, moment: datetime | None = None) -> None:
-        """Until nothing is under way any more: every won deal settled, every webhook taken, no lane ready or running.
+        """Until nothing is under way any more: every won deal seen, every webhook taken, no lane ready or running.
 
         Whoever must approve in the ERP does so meanwhile."""
         began = waiting_since = time.monotonic()
@@ -115,19 +113,19 @@ class Player:
                 when = f" on {moment:%d %B}" if moment else ""
                 raise NeverQuiet(
                     f"not at rest{when} after {now - began:.0f} s: lanes {dict(lanes)}, {pending} webhooks not taken,"
-                    f" {len(open_deals)} deals not settled ({', '.join(sorted(open_deals)[:5])})"
+                    f" {len(open_deals)} deals not seen ({', '.join(sorted(open_deals)[:5])})"
                 )
             await asyncio.sleep(self.patience.look_seconds)
 
     async def _open_deals(self) -> list[str]:
-        """Keys of the deals sold so far that the CRM shows neither as active nor as parked."""
+        """Keys of the deals sold so far on which the CRM shows no status: the hub has not seen them yet."""
         if not self.seen.deals:
             return []
         found = await self.steering.act("salesforce", "snapshot", objects=["Opportunity"])
         return [
             self.seen.deals[row["Id"]]
             for row in found["Opportunity"]
-            if row["Id"] in self.seen.deals and row["Tieout_Status__c"] not in SETTLED
+            if row["Id"] in self.seen.deals and not row["Tieout_Status__c"]
         ]
 
     # -- what happens -----------------------------------------------------------------------------------------------

@@ -106,12 +106,15 @@ class Business:
             reference=f"WIRE {amount}",
         )
 
-    async def credit(self, invoice: str, net: int, *, refund: bool = False, entity: str = "us") -> Any:
-        """So much, without tax, of the invoice's largest line."""
+    async def credit(
+        self, invoice: str, net: int, *, refund: bool | str = False, entity: str = "us"
+    ) -> Any:
+        """So much, without tax, of the invoice's largest line; what was paid of it is refunded to the card (`refund`),
+        `outside`, or kept as the customer's balance."""
         whole = self.world.billing.accounts[ACCOUNT[entity]].get("invoices", invoice)
         line = max(whole["lines"]["data"], key=lambda one: int(one["amount"]))
         lines = [{"type": "invoice_line_item", "invoice_line_item": line["id"], "amount": net}]
-        given: dict[str, Any] = {"refund": True} if refund else {}
+        given: dict[str, Any] = {"refund": refund} if refund else {}
         return await self.world.act(
             "stripe", "credit", account=ACCOUNT[entity], invoice=invoice, lines=lines, **given
         )

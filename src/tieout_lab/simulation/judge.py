@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tieout.store import invariants
+from tieout.store import effects, inbox, invariants, people, waits
 from tieout_lab.simulation.truth import Truth, books
 from tieout_lab.simulation.world import SimulatedWorld
 
@@ -43,3 +43,26 @@ async def in_hand(world: SimulatedWorld) -> tuple[str, ...]:
 async def content(world: SimulatedWorld) -> list[tuple[Any, ...]]:
     """The books by content, to compare one run with another."""
     return books(await world.act("netsuite", "snapshot"), await world.act("stripe", "snapshot"))
+
+
+async def stopped(world: SimulatedWorld) -> list[str]:
+    """Open exceptions and lanes that wait: in words."""
+    assert world.app is not None  # noqa: S101 - as above
+    store = world.app.hub.store
+    found = [f"{row[1]} {row[5]}: {row[9]}"[:300] for row in await store.fetch(people.LIST, {})]
+    for lane_id, _, state in await store.fetch(invariants.NOT_IDLE, {}):
+        for row in await store.fetch(waits.OF_LANE, {"lane_id": lane_id}) if state == "waiting" else ():
+            found.append(f"{lane_id} waits for {row[2]}")
+    return found
+
+
+async def ways(world: SimulatedWorld) -> list[tuple[str, int]]:
+    """How doubts were settled, and how often."""
+    assert world.app is not None  # noqa: S101 - as above
+    return [(row[0], row[1]) for row in await world.app.hub.store.fetch(effects.RESOLVED_COUNTS, {})]
+
+
+async def events(world: SimulatedWorld) -> int:
+    """How many events the hub took in."""
+    assert world.app is not None  # noqa: S101 - as above
+    return sum(row[2] for row in await world.app.hub.store.fetch(inbox.COUNTS, {}))

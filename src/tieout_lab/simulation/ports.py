@@ -116,20 +116,22 @@ class Process:
     trail: list[str] = field(default_factory=list)
     tape: Tape | None = None
 
-    async def before(self, what: str, *content: object) -> None:
-        """Called at every port operation, before it takes effect. `content` goes onto the tape."""
+    async def before(self, what: str, *content: object) -> int:
+        """Called at every port operation, before it takes effect; answers its number. `content` goes onto the tape."""
         await self._still_alive()
         self.operations += 1
         self.trail.append(what)
         if self.tape is not None:
             self.tape.note(what, *content)
-        if self.operations == self.kill_at and not self.after:
+        number = self.operations
+        if number == self.kill_at and not self.after:
             await self._die()
+        return number
 
-    async def done(self) -> None:
+    async def done(self, number: int) -> None:
         """Called after it took effect."""
         await self._still_alive()
-        if self.operations == self.kill_at and self.after:
+        if number == self.kill_at and self.after:
             await self._die()
 
     async def _die(self) -> None:
@@ -153,7 +155,8 @@ class SimulatedTransport:
     async def exchange(self, request: Request) -> Response:
         # Sign-in carries fresh signatures, every other body is of the seed.
         content = b"" if "token" in request.url else request.body
-        await self._process.before(f"call {request.operation}", request.lane, request.method, request.url, content)
+        what = (request.lane, request.method, request.url, content)
+        number = await self._process.before(f"call {request.operation}", *what)
         twin = self._twins.get(urlsplit(request.url).port or 0)
         if twin is None:
             raise TransportError("no connection", sent=False)
@@ -173,7 +176,7 @@ class SimulatedTransport:
             raise TransportError("connection lost", sent=True) from error
         finally:
             gone.set()
-        await self._process.done()
+        await self._process.done(number)
         return response
 
     async def close(self) -> None:
@@ -238,9 +241,10 @@ class SimulatedStore:
 
     async def commit(self, unit: Any) -> Any:
         names = [statement.name for statement, _ in unit]
-        await self._process.before("commit " + names[-1], names, [sorted(given.items()) for _, given in unit])
+        given = [sorted(params.items()) for _, params in unit]
+        number = await self._process.before("commit " + names[-1], names, given)
         results = await self._inner.commit(unit)
-        await self._process.done()
+        await self._process.done(number)
         return results
 
     async def fetch(self, statement: Any, params: Mapping[str, Any]) -> Any:

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from tieout.app import App, Ports, compose, read_settings
 from tieout.connectors.contract import Forged, Inbound, Malformed
 from tieout.engine.inbox import accept
@@ -41,7 +43,14 @@ class Unquiet(AssertionError):
 class SimulatedWorld:
     """One company in one virtual world. Everything is drawn from `seed`."""
 
-    def __init__(self, seed: int = 0, *, echo_suppression: bool = True, enforce_keys: bool = True) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        echo_suppression: bool = True,
+        enforce_keys: bool = True,
+        poll_seconds: int = 5,
+    ) -> None:
         self.seed = seed
         self.clock = VirtualClock()
         self.crm = salesforce.create(self.clock)
@@ -51,7 +60,9 @@ class SimulatedWorld:
         self.directory = Path(tempfile.mkdtemp(prefix="tieout-sim-", dir=_memory_folder()))
         described = {name: twin.describe(f"http://127.0.0.1:{PORTS[name]}") for name, twin in self.twins.items()}
         self.by_port = {PORTS[name]: twin for name, twin in self.twins.items()}
-        self.file = write_company(self.directory, described, enforce_keys=enforce_keys)
+        self.file = write_company(
+            self.directory, described, enforce_keys=enforce_keys, poll_seconds=poll_seconds
+        )
         shutil.copy(_template(), self.directory / "tieout.db")
         self.lives = 0
         self.process = Process()
@@ -83,6 +94,8 @@ class SimulatedWorld:
         await self._or_death(composed)
         if not self.process.dead.is_set():
             self.app = composed.result()
+            # Nobody waits for the answer to a command here, and looking costs most of a quiet hour.
+            self.app.hub.policy = replace(self.app.hub.policy, command_seconds_real=5.0)
             self.change(self.app)
             await self._or_death(asyncio.ensure_future(self.app.start()))
         self._tasks = [task for task in asyncio.all_tasks() if task not in before]

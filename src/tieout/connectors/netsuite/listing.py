@@ -7,6 +7,7 @@ that are numbered.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
 
 from tieout.canonical.journal import AccountingPeriod
@@ -187,18 +188,16 @@ class Listing(Reading):
         async for rows in self.client.query_by_id(SUBLEDGER, "id", operation="list.subledger"):
             documents.update((str(row["id"]), row) for row in rows)
             settled.update(await self._applications(int(rows[0]["id"]), int(rows[-1]["id"])))
+        carried = {id: _Carried.of(row, self._functional(_subsidiary(row))) for id, row in documents.items()}
         sums: dict[tuple[str, str], int] = {}
         for id, row in documents.items():
-            subsidiary = str(row.get("subsidiary") or "")
-            currency = self._functional(subsidiary)
-            rest = abs(Decimal(str(row.get("foreigntotal") or 0)))
             amount_minor = 0
             for document, part in settled.get(id, ()):
-                if document in documents:
-                    amount_minor += _functional_minor(part, documents[document], currency)
-                    rest -= part
-            amount_minor += _functional_minor(rest, row, currency)
-            key = (subsidiary, str(row.get("postingperiod") or ""))
+                if document in carried:
+                    amount_minor += carried[document].take(part)
+                    carried[id].take(part)
+            amount_minor += carried[id].functional_minor
+            key = (_subsidiary(row), str(row.get("postingperiod") or ""))
             sums[key] = sums.get(key, 0) + RECEIVABLES_SIGN[str(row["type"])] * amount_minor
         return sums
 
@@ -213,7 +212,33 @@ class Listing(Reading):
         return currency
 
 
-def _functional_minor(amount: Decimal, document: Row, currency: str) -> int:
-    """An amount of a document's currency in functional minor units at the document's own rate, half up."""
-    rate = Decimal(str(document.get("exchangerate") or 1))
-    return int((amount * rate).scaleb(exponent(currency)).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+def _subsidiary(row: Row) -> str:
+    return str(row.get("subsidiary") or "")
+
+
+@dataclass(slots=True)
+class _Carried:
+    """What is left of a document, and the functional amount that it is carried at.
+
+    A part takes its share of what is carried, not its own conversion: three thirds of a document must give back exactly
+    what the whole one brought into receivables, or the account is a cent off for ever."""
+
+    open: Decimal
+    functional_minor: int
+
+    @classmethod
+    def of(cls, row: Row, currency: str) -> _Carried:
+        total = abs(Decimal(str(row.get("foreigntotal") or 0)))
+        rate = Decimal(str(row.get("exchangerate") or 1))
+        return cls(total, _half_up((total * rate).scaleb(exponent(currency))))
+
+    def take(self, part: Decimal) -> int:
+        """Settle a part; answers its share of the carried amount."""
+        share = _half_up(self.functional_minor * part / self.open) if self.open else 0
+        self.open -= part
+        self.functional_minor -= share
+        return share
+
+
+def _half_up(amount: Decimal) -> int:
+    return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))

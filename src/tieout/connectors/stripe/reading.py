@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, TypeVar, cast
 
+from msgspec.structs import replace
+
 from tieout.canonical.ids import Ref
 from tieout.canonical.invoice import CreditMemo, Invoice
 from tieout.canonical.order import Subscription
@@ -92,7 +94,14 @@ class Books:
         found = await self._client.get(wire.Invoice, path("invoices", id), operation="invoice.get", lane=lane)
         lines = await self.lines(found, lane)
         rates = await self._rates.of(invoice_rate_ids(lines), lane)
-        return map_invoice(self._name, found, lines, rates, self._config)
+        mapped = map_invoice(self._name, found, lines, rates, self._config)
+        if not mapped.credited_minor or {kind for kind, _ in mapped.transitions} <= {"finalised"}:
+            return mapped
+        query = [("invoice", id)]
+        notes = await self._client.every(
+            wire.CreditNote, "/v1/credit_notes", query, operation="credit_note.list", lane=lane
+        )
+        return replace(mapped, memos=tuple(note.id for note in notes if note.status != "void"))
 
     async def lines(self, invoice: wire.Invoice, lane: str) -> list[wire.Line]:
         """All lines: those inline, and the pages beyond."""

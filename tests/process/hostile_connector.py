@@ -1,0 +1,108 @@
+"""A connector of the hostile twin, as small as the contract allows: for the engine's own tests.
+
+`paper.create` is search-only and two-phase; a paper is posted by an approval of its own where `approves` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import msgspec
+
+from tieout.canonical.outcome import (
+    Absent,
+    Confirmed,
+    FindOutcome,
+    Found,
+    Inconclusive,
+    OutcomeUnknown,
+    Receipt,
+    Rejected,
+    SendOutcome,
+    Transient,
+)
+from tieout.canonical.write import ApproveWrite, Write
+from tieout.connectors.contract import Keys, OperationTraits, World, conclusive_at
+from tieout.ports import Request, Response, TransportError
+from tieout_lab.twins.hostile import DELAY_SECONDS, LATE_SECONDS, TOKEN
+
+TRAITS = OperationTraits(
+    uniqueness="search_only",
+    longest_seconds=int(LATE_SECONDS[1]),
+    visibility_seconds=int(DELAY_SECONDS),
+    two_phase=True,
+    timeout_seconds=5,
+)
+
+
+class HostileConnection:
+    """What the hub asks of it: make, find, post, and how far papers have come."""
+
+    operations: Mapping[str, OperationTraits] = {"invoice.create": TRAITS, "invoice.post": TRAITS}
+
+    def __init__(self, name: str, url: str, world: World, *, approves: bool = True) -> None:
+        self._name, self._url, self._world, self._approves = name, url, world, approves
+
+    async def _call(self, method: str, path: str, operation: str, body: object = None) -> Response:
+        raw = b"" if body is None else msgspec.json.encode(body)
+        request = Request(
+            method=method,
+            url=self._url + path,
+            headers={"authorization": f"Bearer {TOKEN}"},
+            body=raw,
+            timeout_seconds=5,
+            connection=self._name,
+            operation=operation,
+        )
+        return await self._world.transport.exchange(request)
+
+    async def send(self, operation: str, write: Write, keys: Keys) -> SendOutcome:
+        try:
+            if isinstance(write, ApproveWrite):
+                answer = await self._call("POST", f"/documents/{write.document}/post", operation, {})
+            else:
+                body = {"key": keys.document, "total": getattr(write, "total_minor", 0)}
+                answer = await self._call("POST", "/documents", operation, body)
+        except TransportError as error:
+            return OutcomeUnknown(reason=error.reason) if error.sent else Transient(reason=error.reason)
+        if answer.status >= 500:
+            return OutcomeUnknown(reason=f"{answer.status}")
+        if answer.status >= 400:
+            return Rejected(code=str(answer.status), message=answer.body.decode())
+        try:
+            return Confirmed(receipt=_receipt(msgspec.json.decode(answer.body)))
+        except (msgspec.DecodeError, KeyError):
+            return OutcomeUnknown(reason="no JSON")
+
+    async def find(self, operation: str, write: Write, keys: Keys, sent_at: datetime) -> FindOutcome:
+        posting = isinstance(write, ApproveWrite)
+        path = f"/documents/{write.document}" if posting else f"/documents?key={keys.document}"
+        try:
+            answer = await self._call("GET", path, f"find.{operation}")
+            papers = msgspec.json.decode(answer.body)
+        except (TransportError, msgspec.DecodeError) as error:
+            return Inconclusive(reason=str(error))
+        if answer.status != 200:
+            return Inconclusive(reason=str(answer.status))
+        found = [papers] if posting else papers["documents"]
+        if posting:
+            found = [one for one in found if one["status"] == "posted"]
+        if not found:
+            return Absent(conclusive_at=conclusive_at(sent_at, TRAITS))
+        return Found(receipt=_receipt(found[0]), others=tuple(one["id"] for one in found[1:]))
+
+    def approves(self, write: Write) -> bool:
+        return self._approves
+
+    async def statuses(self, kind: str, ids: tuple[str, ...]) -> dict[str, str]:
+        known = {}
+        for id_ in ids:
+            answer = await self._call("GET", f"/documents/{id_}", "statuses")
+            if answer.status == 200:
+                known[id_] = msgspec.json.decode(answer.body)["status"]
+        return known
+
+
+def _receipt(paper: dict[str, str]) -> Receipt:
+    return Receipt(external_id=paper["id"], number=paper["number"] or "", posted=paper["status"] == "posted")

@@ -1,0 +1,135 @@
+"""The engine against an ERP with every bad habit: no key, late work, hidden documents, created is not posted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import date
+
+import pytest
+
+from tests.process.flows import exceptions, simulated, sql
+from tests.process.hostile_connector import HostileConnection
+from tieout.canonical.ids import Ref
+from tieout.canonical.write import DocumentWrite
+from tieout.connectors.contract import Limits
+from tieout.engine.budget import Budget
+from tieout.engine.hub import Connection
+from tieout.engine.process import Process
+from tieout.store import lanes
+from tieout_lab.simulation import judge
+from tieout_lab.twins.hostile import HostileTwin
+
+PORT = 9009
+NAME = "hostile-main"
+
+
+async def bill_paper(run, ref):
+    """One paper a number, posted."""
+    write = DocumentWrite(
+        kind="invoice", reason="finalised", source=ref, number=ref.id, entity="us", subsidiary="1", customer="1",
+        currency="USD", day=date(2026, 1, 10), due=None, lines=(), net_minor=100, tax_minor=0, total_minor=100,
+        journal=(),
+    )  # fmt: skip
+    await run.create(NAME, "invoice.create", write, source=ref)
+    await run.posted(NAME, "invoice.create", source=ref)
+
+
+def _plant(world, twin, *, approves):
+    def change(app):
+        hub = app.hub
+        api = HostileConnection(NAME, f"http://127.0.0.1:{PORT}", hub.world, approves=approves)
+        limits = Limits(in_flight=4)
+        hub.connections[NAME] = Connection(name=NAME, vendor="hostile", roles=("erp",), api=api, limits=limits)
+        hub.budgets[NAME] = Budget(limits, hub.clock)
+        hub.processes = dict(hub.processes) | {"paper": Process(name="bill_paper", kind="paper", function=bill_paper)}
+
+    world.by_port[PORT] = twin
+    world.twins["hostile"] = twin
+    world.change = change
+
+
+async def _bill(world, count):
+    for number in range(count):
+        lane = Ref(connection=NAME, kind="paper", id=f"p{number}")
+        start = {"lane_id": str(lane), "connection": NAME, "kind": "paper", "subject_id": lane.id}
+        await world.app.hub.store.commit([(lanes.START, {**start, "now": world.app.hub.now()})])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_one_paper_each_and_all_of_them_posted(seed):
+    @simulated(seed=seed)
+    async def test(world, people):
+        await world.bury()
+        twin = HostileTwin(world.clock)
+        twin.faults.seed = seed
+        _plant(world, twin, approves=True)
+        world.deaths = [(120 + 7 * seed, bool(seed % 2)), (90, False)]
+        await world.live()
+        await _bill(world, 8)
+        await world.rest(within_seconds=50_000)
+        papers = list(twin.papers.values())
+        assert Counter(paper.key for paper in papers).most_common(1)[0][1] == 1
+        assert {paper.status for paper in papers} == {"posted"}
+        assert len(papers) == 8
+        assert await exceptions(world) == []
+        assert await judge.inside(world) == []
+        assert world.lives >= 2
+
+    test()
+
+
+@simulated()
+async def test_created_is_not_posted(world, people):
+    """Where a person posts: the run waits, and the batched status poll wakes it."""
+    await world.bury()
+    twin = HostileTwin(world.clock, gentle=True)
+    _plant(world, twin, approves=False)
+    await world.live()
+    await _bill(world, 1)
+    await world.rest()
+    assert await sql(world, "SELECT status FROM documents") == [("CREATED",)]
+    assert await sql(world, "SELECT state FROM lanes WHERE kind = 'paper'") == [("waiting",)]
+    next(iter(twin.papers.values())).status = "posted"
+    await asyncio.sleep(60)
+    assert await sql(world, "SELECT status FROM documents") == [("POSTED",)]
+    assert await sql(world, "SELECT state FROM lanes WHERE kind = 'paper'") == [("idle",)]
+
+
+@simulated()
+async def test_a_draft_that_somebody_withdrew_is_for_a_person(world, people):
+    await world.bury()
+    twin = HostileTwin(world.clock, gentle=True)
+    _plant(world, twin, approves=False)
+    await world.live()
+    await _bill(world, 1)
+    await world.rest()
+    next(iter(twin.papers.values())).status = "withdrawn"
+    await asyncio.sleep(60)
+    await world.rest()
+    (found,) = await exceptions(world)
+    assert found["code"] == "post_rejected"
+    assert len(twin.papers) == 1
+
+
+@simulated()
+async def test_a_paper_that_somebody_doubled_is_found(world, people):
+    await world.bury()
+    twin = HostileTwin(world.clock, gentle=True)
+    _plant(world, twin, approves=True)
+    await world.live()
+    from tieout_lab.twins.kit import Scripted  # noqa: PLC0415
+
+    twin.faults.script = [Scripted("document.create", 1, "timeout_after_work")]
+    await _bill(world, 1)
+    while not twin.papers:
+        await asyncio.sleep(0.1)
+    first = next(iter(twin.papers.values()))
+    from tieout_lab.twins.hostile import Paper  # noqa: PLC0415
+
+    twin.papers["d2"] = Paper("d2", first.key, dict(first.body), first.created)
+    await world.rest()
+    (found,) = await exceptions(world)
+    assert found["code"] == "duplicate"
+    assert "d1" in found["cause"]
+    assert "d2" in found["cause"]
