@@ -155,6 +155,8 @@ def bind(port: int) -> socket.socket:
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.bind((HOST, port))
+    # Who reads where it is may connect at once; the server takes the connection as soon as it is up.
+    bound.listen(2048)
     return bound
 
 

@@ -13,6 +13,7 @@ import msgspec
 from tieout.canonical.outcome import (
     Absent,
     Confirmed,
+    Failure,
     FindOutcome,
     Found,
     Inconclusive,
@@ -98,7 +99,12 @@ class HostileConnection:
     async def statuses(self, kind: str, ids: tuple[str, ...]) -> dict[str, str]:
         known = {}
         for id_ in ids:
-            answer = await self._call("GET", f"/documents/{id_}", "statuses")
+            try:
+                answer = await self._call("GET", f"/documents/{id_}", "statuses")
+            except TransportError as error:
+                raise Failure(Transient(reason=error.reason)) from error
+            if answer.status not in (200, 404):
+                raise Failure(Transient(reason=str(answer.status)))
             if answer.status == 200:
                 known[id_] = msgspec.json.decode(answer.body)["status"]
         return known

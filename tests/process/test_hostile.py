@@ -40,9 +40,13 @@ def _plant(world, twin, *, approves):
         hub = app.hub
         api = HostileConnection(NAME, f"http://127.0.0.1:{PORT}", hub.world, approves=approves)
         limits = Limits(in_flight=4)
-        hub.connections[NAME] = Connection(name=NAME, vendor="hostile", roles=("erp",), api=api, limits=limits)
+        hub.connections[NAME] = Connection(
+            name=NAME, vendor="hostile", roles=("erp",), api=api, limits=limits
+        )
         hub.budgets[NAME] = Budget(limits, hub.clock)
-        hub.processes = dict(hub.processes) | {"paper": Process(name="bill_paper", kind="paper", function=bill_paper)}
+        hub.processes = dict(hub.processes) | {
+            "paper": Process(name="bill_paper", kind="paper", function=bill_paper)
+        }
 
     world.by_port[PORT] = twin
     world.twins["hostile"] = twin
@@ -118,14 +122,14 @@ async def test_a_paper_that_somebody_doubled_is_found(world, people):
     twin = HostileTwin(world.clock, gentle=True)
     _plant(world, twin, approves=True)
     await world.live()
-    from tieout_lab.twins.kit import Scripted  # noqa: PLC0415
+    from tieout_lab.twins.kit import Scripted
 
     twin.faults.script = [Scripted("document.create", 1, "timeout_after_work")]
     await _bill(world, 1)
     while not twin.papers:
         await asyncio.sleep(0.1)
     first = next(iter(twin.papers.values()))
-    from tieout_lab.twins.hostile import Paper  # noqa: PLC0415
+    from tieout_lab.twins.hostile import Paper
 
     twin.papers["d2"] = Paper("d2", first.key, dict(first.body), first.created)
     await world.rest()

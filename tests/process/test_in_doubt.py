@@ -127,7 +127,9 @@ async def test_absence_counts_from_the_last_byte_and_not_from_the_commit(world, 
     await people.sell(account)
     while not people.invoices():
         await asyncio.sleep(0.05)
-    while not await sql(world, "SELECT 1 FROM effects WHERE operation = 'customer.create' AND connection = 'netsuite-main'"):
+    while not await sql(
+        world, "SELECT 1 FROM effects WHERE operation = 'customer.create' AND connection = 'netsuite-main'"
+    ):
         await asyncio.sleep(0.01)
     # Sixty seconds between SENT and the first byte.
     exchange = world.app.hub.world.transport._inner.exchange
@@ -194,7 +196,9 @@ async def test_a_document_made_otherwise_than_asked_is_parked_with_the_differenc
     (found,) = await exceptions(world)
     assert found["code"] == "posted_with_difference"
     assert "not mended" in await refused(world, "exceptions.resolve", exception_id=found["exception_id"])
-    asked = await do(world, "exceptions.resolve", exception_id=found["exception_id"], accept=True, reason="a cent")
+    asked = await do(
+        world, "exceptions.resolve", exception_id=found["exception_id"], accept=True, reason="a cent"
+    )
     await do(world, "approvals.decide", actor="olga", approval_id=asked["approval_id"], approve=True)
     await world.rest()
     assert await exceptions(world) == []

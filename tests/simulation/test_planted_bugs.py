@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tieout.canonical.outcome import Absent, Inconclusive, OutcomeUnknown
 from tieout.engine import effects, inbox, keys, ledger, worker
 from tieout.engine import run as running
@@ -65,7 +63,7 @@ def test_absence_believed_at_once(monkeypatch):
 def test_ignored_row_count(monkeypatch):
     """A guard that touches no row is taken for success: a run that was fenced out goes on writing."""
     for module in (lanes, waits, effect_statements):
-        for name, statement in list(vars(module).items()):
+        for statement in list(vars(module).values()):
             if isinstance(statement, Statement) and statement.rows == 1:
                 monkeypatch.setattr(statement, "rows", None)
     _caught_by(_catch(), "I", "Unquiet", "Type", "Index", "Value")
@@ -76,14 +74,16 @@ def test_a_sweep_id_of_the_stamp_alone(monkeypatch):
     accept = inbox.steps_to_accept
 
     def stamp_only(hub, event):
-        import msgspec  # noqa: PLC0415
+        import msgspec
 
         if event.subject is not None and event.source == "salesforce-main":
-            event = msgspec.structs.replace(event, id=f"{event.subject.kind}|{event.subject.id}|{event.time:%Y%m%d%H}")
+            event = msgspec.structs.replace(
+                event, id=f"{event.subject.kind}|{event.subject.id}|{event.time:%Y%m%d%H}"
+            )
         return accept(hub, event)
 
     monkeypatch.setattr(inbox, "steps_to_accept", stamp_only)
-    from tieout.engine import feeds  # noqa: PLC0415
+    from tieout.engine import feeds
 
     monkeypatch.setattr(feeds, "steps_to_accept", stamp_only)
     _caught_by(_catch(), "I03", "I09", "I21")
@@ -157,7 +157,7 @@ def test_an_unknown_outcome_is_taken_for_a_failure(monkeypatch):
 
     async def settle(run, row, write, outcome, facts):
         if isinstance(outcome, OutcomeUnknown):
-            from tieout.canonical.outcome import Transient  # noqa: PLC0415
+            from tieout.canonical.outcome import Transient
 
             outcome = Transient(reason=outcome.reason)
             row.epoch += 1
@@ -171,7 +171,8 @@ def test_two_parallel_lives_without_a_fence(monkeypatch):
     """The guard holds whatever the lane's state: commits of the dead are taken."""
     guard = Statement("lanes.guard", "SELECT 1 FROM lanes WHERE lane_id = :lane_id", returns=True, rows=1)
     again = Statement(
-        "lanes.reap", "UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'leased' AND :real_now > 0"
+        "lanes.reap",
+        "UPDATE lanes SET state = 'ready', due_at = :now WHERE state = 'leased' AND :real_now > 0",
     )
     monkeypatch.setattr(lanes, "GUARD", guard)
     monkeypatch.setattr(lanes, "REAP", again)
@@ -193,14 +194,20 @@ def test_events_that_come_during_a_run_are_forgotten(monkeypatch):
 def test_a_merged_hint_stays_pending(monkeypatch):
     """Hints that were merged into a run are never settled."""
     monkeypatch.setattr(
-        inbox_statements, "SUPERSEDE", Statement("inbox.supersede", "UPDATE inbox SET run_id = :run_id WHERE lane_id = :lane_id AND seq < -:seq")
+        inbox_statements,
+        "SUPERSEDE",
+        Statement(
+            "inbox.supersede", "UPDATE inbox SET run_id = :run_id WHERE lane_id = :lane_id AND seq < -:seq"
+        ),
     )
     _caught_by(_catch(), "I05")
 
 
 def test_a_hold_that_outlives_its_run(monkeypatch):
     monkeypatch.setattr(worker.Worker, "_free", staticmethod(lambda lane, now: []))
-    monkeypatch.setattr(waits, "FREE_DEAD", Statement("holds.free_dead", "DELETE FROM holds WHERE lane_id = ''"))
+    monkeypatch.setattr(
+        waits, "FREE_DEAD", Statement("holds.free_dead", "DELETE FROM holds WHERE lane_id = ''")
+    )
     _caught_by(_catch(), "I21")
 
 

@@ -24,7 +24,15 @@ def _all_well(seeds):
 @pytest.mark.parametrize("part", range(10))
 def test_two_hundred_seeds(part):
     faults, ways = _all_well(range(20 * part, 20 * part + 20))
-    for kind in ("timeout_after_work", "late", "error_after", "error_before", "refuse", "rate_limited", "malformed"):
+    for kind in (
+        "timeout_after_work",
+        "late",
+        "error_after",
+        "error_before",
+        "refuse",
+        "rate_limited",
+        "malformed",
+    ):
         assert faults[kind], f"{kind} never happened"
     for way in ("look-up", "vendor idempotency", "evidence"):
         assert ways[way], f"no doubt was settled by {way}"

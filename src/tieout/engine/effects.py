@@ -247,7 +247,7 @@ async def _confirm(run: Run, row: EffectRow, write: Write, receipt: Receipt, *, 
 
 
 async def _guarded(run: Run, *steps: Step) -> None:
-    """Commit steps that move an effect on. Evidence may have been quicker: the next run finds it confirmed and binds it."""
+    """Commit steps that move an effect on. Evidence may have been quicker: the next run finds it confirmed."""
     try:
         await run.commit(*steps)
     except Refused as refused:
@@ -255,7 +255,12 @@ async def _guarded(run: Run, *steps: Step) -> None:
 
 
 async def _doubt(run: Run, row: EffectRow, reason: str) -> None:
-    doubt = {"effect_key": row.effect_key, "error": reason[:500], "absent_from": row.absent_from, "looks": row.looks}
+    doubt = {
+        "effect_key": row.effect_key,
+        "error": reason[:500],
+        "absent_from": row.absent_from,
+        "looks": row.looks,
+    }
     await _guarded(run, (effects.UNKNOWN, doubt))
     row.state, row.error = "UNKNOWN", reason
 
@@ -413,13 +418,12 @@ async def settle(run: Run, row: EffectRow, facts: Facts) -> Receipt:
 
 async def require_posted(run: Run, connection: str, key: str, source: Ref) -> None:
     """End the run until the document stands in the ledger. A retry posts the existing draft, never a second one."""
-    if run.posted_now.get(key):
-        return
     document = run.documents.get(key)
     row = run.effects[key]
-    kind = document.kind if document is not None else kind_of(decode_write(_unseal(run, row)))
-    if document is not None and document.status == "POSTED":
+    if run.posted_now.get(key) or (document is not None and document.status == "POSTED"):
+        await _post_settled(run, row)
         return
+    kind = document.kind if document is not None else kind_of(decode_write(_unseal(run, row)))
     if document is not None and document.status in ("POST_REJECTED", "WITHDRAWN"):
         raise Parked(
             "post_rejected",
@@ -441,6 +445,17 @@ async def require_posted(run: Run, connection: str, key: str, source: Ref) -> No
             what=f"{kind} {row.external_id} to be posted at {connection}",
         )
     )
+
+
+async def _post_settled(run: Run, row: EffectRow) -> None:
+    """The document stands in the ledger: so a posting of ours that is in doubt has come through, whoever did it."""
+    post = run.effects.get(f"{row.effect_key}|post")
+    if post is None:
+        return
+    run.asked.add(post.effect_key)
+    if post.state in ("SENT", "UNKNOWN"):
+        write = decode_write(_unseal(run, post))
+        await _confirm(run, post, write, Receipt(external_id=row.external_id), resolved_by="evidence")
 
 
 async def _posted_by_us(run: Run, row: EffectRow, kind: str, source: Ref) -> bool:

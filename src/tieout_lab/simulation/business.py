@@ -88,10 +88,17 @@ class Business:
     async def pay(self, invoice: str, entity: str = "us", amount: int | None = None) -> Any:
         """By card."""
         given = {} if amount is None else {"amount": amount}
-        return await self.world.act("stripe", "pay_invoice", account=ACCOUNT[entity], invoice=invoice, **given)
+        return await self.world.act(
+            "stripe", "pay_invoice", account=ACCOUNT[entity], invoice=invoice, **given
+        )
 
     async def wire(
-        self, customer: str, amount: int, parts: list[tuple[str, int | None]], entity: str = "us", currency: str = "usd"
+        self,
+        customer: str,
+        amount: int,
+        parts: list[tuple[str, int | None]],
+        entity: str = "us",
+        currency: str = "usd",
     ) -> Any:
         """By bank transfer, over several invoices; the rest stays with the customer."""
         invoices = [{"invoice": one} | ({} if part is None else {"amount": part}) for one, part in parts]
@@ -106,9 +113,7 @@ class Business:
             reference=f"WIRE {amount}",
         )
 
-    async def credit(
-        self, invoice: str, net: int, *, refund: bool | str = False, entity: str = "us"
-    ) -> Any:
+    async def credit(self, invoice: str, net: int, *, refund: bool | str = False, entity: str = "us") -> Any:
         """So much, without tax, of the invoice's largest line; what was paid of it is refunded to the card (`refund`),
         `outside`, or kept as the customer's balance."""
         whole = self.world.billing.accounts[ACCOUNT[entity]].get("invoices", invoice)

@@ -28,8 +28,8 @@ async def inside(world: SimulatedWorld) -> list[str]:
     found = []
     given = {"now": hub.now(), "real_now": hub.real_now()}
     for invariant in invariants.ALL:
-        for row in await hub.store.fetch(invariant.rows, given):
-            found.append(f"{invariant.id} {invariant.text}: {row}")
+        rows = await hub.store.fetch(invariant.rows, given)
+        found += [f"{invariant.id} {invariant.text}: {row}" for row in rows]
     return found
 
 
@@ -51,8 +51,9 @@ async def stopped(world: SimulatedWorld) -> list[str]:
     store = world.app.hub.store
     found = [f"{row[1]} {row[5]}: {row[9]}"[:300] for row in await store.fetch(people.LIST, {})]
     for lane_id, _, state in await store.fetch(invariants.NOT_IDLE, {}):
-        for row in await store.fetch(waits.OF_LANE, {"lane_id": lane_id}) if state == "waiting" else ():
-            found.append(f"{lane_id} waits for {row[2]}")
+        if state == "waiting":
+            rows = await store.fetch(waits.OF_LANE, {"lane_id": lane_id})
+            found += [f"{lane_id} waits for {row[2]}" for row in rows]
     return found
 
 

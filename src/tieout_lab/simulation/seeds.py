@@ -1,6 +1,7 @@
-"""One seed, one company's life: what its people do, what goes wrong outside, where the hub dies. All drawn from the seed.
+"""One seed, one company's life: what its people do, what goes wrong outside, where the hub dies.
 
-Nothing is drawn in passing: each choice is hash(seed, who, what, ordinal), so that leaving one step out changes no other.
+Nothing is drawn in passing: each choice is hash(seed, who, what, ordinal), so that leaving one step out changes no
+other.
 """
 
 from __future__ import annotations
@@ -21,7 +22,16 @@ from tieout_lab.twins.kit import Twin
 _BEGIN = datetime(2026, 1, 10, 20, tzinfo=UTC)
 # The master data of the outside systems is older than any delay after which it is seen.
 _OLD_SECONDS = 120
-_WRITE_FAULTS = ("timeout_after_work", "late", "error_after", "error_before", "reset", "refuse", "rate_limited", "malformed")
+_WRITE_FAULTS = (
+    "timeout_after_work",
+    "late",
+    "error_after",
+    "error_before",
+    "reset",
+    "refuse",
+    "rate_limited",
+    "malformed",
+)
 
 
 @dataclass
@@ -53,6 +63,7 @@ class Life:
     people: Business
     steps: int = 5
     done: list[str] = field(default_factory=list)
+    unapproved: list[str] = field(default_factory=list)
 
     def draw(self, *parts: object) -> float:
         return draw(self.seed, *parts)
@@ -75,7 +86,9 @@ class Life:
         kinds = [kind for kind in _WRITE_FAULTS if self.draw(name, "has", kind) < 0.4]
         faults.rates = {kind: 0.02 + 0.1 * self.draw(name, "rate", kind) for kind in kinds}
         # Later than any vendor: never; as late as the connector's own horizon allows: yes.
-        faults.late_seconds = (5.0, 110.0) if name == "stripe" else (20.0, 890.0) if name == "netsuite" else (5.0, 30.0)
+        faults.late_seconds = (
+            (5.0, 110.0) if name == "stripe" else (20.0, 890.0) if name == "netsuite" else (5.0, 30.0)
+        )
         if self.draw(name, "hidden") < 0.5:
             faults.visibility_delay_seconds = 55.0 if name != "salesforce" else 20.0
         if name == "stripe":
@@ -101,9 +114,16 @@ class Life:
             entity = "jp" if self.draw("entity", number) < 0.25 else "us"
             account = await self.people.customer(f"Customer {number}", entity)
             for deal in range(1 + int(self.draw("deals", number) * 2)):
-                lines = list(YEN_LINES if entity == "jp" else LINES[: 1 + int(self.draw("lines", number, deal) * 2)])
-                await self.people.sell(account, entity, lines=lines)
+                lines = list(
+                    YEN_LINES if entity == "jp" else LINES[: 1 + int(self.draw("lines", number, deal) * 2)]
+                )
+                approved = self.draw("approved", number, deal) < 0.7
+                sold = await self.people.sell(account, entity, lines=lines, finance_approved=approved)
+                if not approved:
+                    self.unapproved.append(sold)
         await self._pass(0)
+        for deal in self.unapproved:
+            await self.people.edit_deal(deal, Finance_Approved__c=True)
         for step in range(self.steps):
             await self._act(step)
             await self._pass(step + 1)
@@ -163,7 +183,12 @@ class Life:
             await self.people.wire(one["customer"], amount, [(one["id"], part)], entity, currency)
 
     async def _credit(self, step: int) -> None:
-        invoices = [(e, one) for e in ("us", "jp") for one in self.people.invoices(e) if one["status"] in ("open", "paid")]
+        invoices = [
+            (e, one)
+            for e in ("us", "jp")
+            for one in self.people.invoices(e)
+            if one["status"] in ("open", "paid")
+        ]
         if invoices:
             entity, one = self.choose(invoices, "credit", step)
             # Kept as the customer's balance it would settle the next invoice, which is no flow of the hub's yet.
@@ -182,7 +207,13 @@ class Life:
         await asyncio.sleep(self.world.crm.faults.visibility_delay_seconds)
         accounts = list(self.world.crm.org.store.rows("Account"))
         fields = {"Name": f"Renamed {step}"}
-        await self.world.act("salesforce", "update", object="Account", id=self.choose(accounts, "name", step)["Id"], fields=fields)
+        await self.world.act(
+            "salesforce",
+            "update",
+            object="Account",
+            id=self.choose(accounts, "name", step)["Id"],
+            fields=fields,
+        )
 
     async def settle(self) -> None:
         """Faults over, time for everything in doubt, a person approves what waits for one; then the last rest."""

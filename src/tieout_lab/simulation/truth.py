@@ -70,14 +70,15 @@ class Truth:
         for document in self.documents:
             self.by_source[document["type"], document["reason"], str(document["source"])].append(document)
         self.found: list[str] = []
+        self.known: set[tuple[str, str | None, str]] = set()
 
     def violations(self) -> list[str]:
         """Everything that is wrong, each with the id of the invariant it breaks."""
         for entity in ENTITIES:
             objects = self.billing.get(entity.account, {})
             owed = [*self._owed(entity, objects)]
-            self._documents(entity, owed)
-            self._open_amounts(entity, objects)
+            self._documents(owed)
+            self._open_amounts(objects)
             self._applications(objects)
             self._billing_customers(entity, objects)
         self._strangers()
@@ -99,7 +100,9 @@ class Truth:
         for intent in objects.get("payment_intents", []):
             if intent["status"] == "succeeded" and intent["amount_received"]:
                 amount = int(intent["amount_received"])
-                paid = [p["created"] for p in objects.get("charges", []) if p["payment_intent"] == intent["id"]]
+                paid = [
+                    p["created"] for p in objects.get("charges", []) if p["payment_intent"] == intent["id"]
+                ]
                 moment = min(paid, default=intent["created"])
                 yield self._of(entity, "customerPayment", None, intent, amount, None, moment)
         for record in objects.get("payment_records", []):
@@ -118,7 +121,11 @@ class Truth:
         tax = sum(int(part["amount"]) for part in invoice["total_taxes"] or [])
         total = int(invoice["total"])
         yield self._of(entity, "invoice", "finalised", invoice, total, tax, moments["finalized_at"])
-        memos = [n for n in objects.get("credit_notes", []) if n["invoice"] == invoice["id"] and n["status"] != "void"]
+        memos = [
+            n
+            for n in objects.get("credit_notes", [])
+            if n["invoice"] == invoice["id"] and n["status"] != "void"
+        ]
         credited = sum(int(note["total"]) for note in memos)
         for moment, reason in (("voided_at", "voided"), ("marked_uncollectible_at", "written_off")):
             rest = total - credited - (int(invoice["amount_paid"]) if reason == "written_off" else 0)
@@ -141,8 +148,8 @@ class Truth:
         )
 
     # -- is it ------------------------------------------------------------------------------------------------------
-    def _documents(self, entity: Entity, owed: list[Owed]) -> None:
-        self.known = getattr(self, "known", set()) | {(one.type, one.reason, one.source) for one in owed}
+    def _documents(self, owed: list[Owed]) -> None:
+        self.known |= {(one.type, one.reason, one.source) for one in owed}
         for one in owed:
             there = self.by_source[one.type, one.reason, one.source]
             name = f"{one.type} ({one.reason or 'cash'}) of {one.source}"
@@ -176,12 +183,14 @@ class Truth:
         contents = defaultdict(list)
         for document in self.documents:
             if document["type"] == "invoice":
-                contents[document["other_ref"], document["total_minor"], document["subsidiary"]].append(document)
+                contents[document["other_ref"], document["total_minor"], document["subsidiary"]].append(
+                    document
+                )
         for (ref, _, _), same in contents.items():
             if ref and len(same) > 1:
                 self.say("I01", f"one billing number twice: {ref}: {', '.join(d['number'] for d in same)}")
 
-    def _open_amounts(self, entity: Entity, objects: Obj) -> None:
+    def _open_amounts(self, objects: Obj) -> None:
         for invoice in objects.get("invoices", []):
             there = self.by_source["invoice", "finalised", invoice["id"]]
             if not there or invoice["id"] in self.excused or not there[0]["posted"]:
@@ -243,9 +252,9 @@ class Truth:
             if len(ids) > 1:
                 self.say("I03", f"{len(ids)} subscriptions of {deal}: {', '.join(ids)}")
         for deal in self.crm.get("Opportunity", []):
-            if deal["StageName"] == "Closed Won" and deal["Id"] not in self.excused | seen.keys():
-                if deal["Finance_Approved__c"] and not deal["IsDeleted"]:
-                    self.say("I03", f"no subscription of {deal['Id']}")
+            won = deal["StageName"] == "Closed Won" and deal["Finance_Approved__c"] and not deal["IsDeleted"]
+            if won and deal["Id"] not in self.excused | seen.keys():
+                self.say("I03", f"no subscription of {deal['Id']}")
 
     # -- the ledger -------------------------------------------------------------------------------------------------
     def _ledger(self) -> None:
@@ -266,7 +275,9 @@ def books(erp: Obj, billing: Mapping[str, Obj]) -> list[tuple[Any, ...]]:
     for objects in billing.values():
         for kind in ("invoices", "credit_notes"):
             numbers |= {one["id"]: str(one["number"]) for one in objects.get(kind, [])}
-    sources = {d["id"]: numbers.get(d["source"], "") or f"{d['type']} {d['total_minor']}" for d in erp["documents"]}
+    sources = {
+        d["id"]: numbers.get(d["source"], "") or f"{d['type']} {d['total_minor']}" for d in erp["documents"]
+    }
     return sorted(
         (
             document["type"],

@@ -17,6 +17,7 @@ from tieout.engine.inbox import accept
 from tieout.store import lanes
 from tieout.store.database import upgrade
 from tieout.store.sqlite import SqliteStore
+from tieout_lab.company import write_company
 from tieout_lab.simulation.ports import (
     Process,
     SeededChance,
@@ -28,7 +29,6 @@ from tieout_lab.simulation.ports import (
 )
 from tieout_lab.twins import netsuite, salesforce, stripe
 from tieout_lab.twins.kit import Twin
-from tieout_lab.company import write_company
 
 # Connectors take http for loopback addresses only; the ports name the twins.
 # After an outage a webhook is tried again hours later; what it says is long known from the list of events.
@@ -58,7 +58,9 @@ class SimulatedWorld:
         self.erp = netsuite.create(self.clock)
         self.twins: dict[str, Twin] = {"salesforce": self.crm, "stripe": self.billing, "netsuite": self.erp}
         self.directory = Path(tempfile.mkdtemp(prefix="tieout-sim-", dir=_memory_folder()))
-        described = {name: twin.describe(f"http://127.0.0.1:{PORTS[name]}") for name, twin in self.twins.items()}
+        described = {
+            name: twin.describe(f"http://127.0.0.1:{PORTS[name]}") for name, twin in self.twins.items()
+        }
         self.by_port = {PORTS[name]: twin for name, twin in self.twins.items()}
         self.file = write_company(
             self.directory, described, enforce_keys=enforce_keys, poll_seconds=poll_seconds
@@ -115,7 +117,7 @@ class SimulatedWorld:
         app, self.app = self.app, None
         if app is None:
             return
-        running = [*app.worker.running.values(), *app._tasks, *self._tasks]
+        running = [*app.worker.running.values(), *self._tasks]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -128,7 +130,8 @@ class SimulatedWorld:
             return 503
         name = url.rsplit("/", 1)[-1]
         api = app.hub.connection(name).api
-        assert isinstance(api, Inbound)
+        if not isinstance(api, Inbound):
+            return 404
         now = self.clock.now()
         try:
             api.verify({key.lower(): value for key, value in headers.items()}, body, now)
@@ -180,7 +183,7 @@ class SimulatedWorld:
 
     def twin_work(self, *, deliveries: bool) -> int:
         """Requests still being worked on by a twin, work it does after the client gave up, webhooks under way."""
-        later = [task.get_coro() for twin in self.twins.values() for task in twin._background]
+        later = [task.get_coro() for twin in self.twins.values() for task in twin._background]  # noqa: SLF001
         others = sum(1 for work in later if getattr(work, "__name__", "") != "_deliver")
         return sum(twin.in_flight for twin in self.twins.values()) + (len(later) if deliveries else others)
 
@@ -191,7 +194,7 @@ class SimulatedWorld:
 
     async def act(self, twin: str, action: str, **given: Any) -> Any:
         """One control action of a twin: what people do in the outside systems."""
-        response = await self.twins[twin]._act(action, given)
+        response = await self.twins[twin]._act(action, given)  # noqa: SLF001 - without HTTP
         if response.status >= 400:
             raise AssertionError(f"{twin} {action}: {response.body}")
         return response.body

@@ -59,7 +59,9 @@ async def test_never_more_than_the_limit_as_the_vendor_sees_it():
 async def test_look_ups_of_doubts_go_first():
     vendor = Vendor()
     transport = BudgetedTransport(vendor, {"c": Budget(Limits(in_flight=1), Clock())})
-    calls = [transport.exchange(_request(f"create.{n}")) for n in range(3)] + [transport.exchange(_request("find.one"))]
+    calls = [transport.exchange(_request(f"create.{n}")) for n in range(3)] + [
+        transport.exchange(_request("find.one"))
+    ]
     await asyncio.gather(*calls)
     assert vendor.order[1] == "find.one"
 

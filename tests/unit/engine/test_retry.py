@@ -20,7 +20,9 @@ from tieout.engine.retry import PATIENCE_ATTEMPTS, Again, Block, Park, backoff, 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("outcome", [Transient(reason="busy"), RateLimited(reason="429"), OutcomeUnknown(reason="lost")])
+@pytest.mark.parametrize(
+    "outcome", [Transient(reason="busy"), RateLimited(reason="429"), OutcomeUnknown(reason="lost")]
+)
 def test_what_may_pass_is_tried_again_later(outcome):
     decision = decide(outcome, NOW, 0, 0.0)
     assert isinstance(decision, Again)
@@ -46,7 +48,9 @@ def test_a_refusal_parks_with_the_vendors_words():
 
 
 def test_what_is_misconfigured_blocks_its_scope():
-    decision = decide(Misconfigured(scope="period", key="us|2026-01", message="closed", remedy="ask"), NOW, 0, 0.0)
+    decision = decide(
+        Misconfigured(scope="period", key="us|2026-01", message="closed", remedy="ask"), NOW, 0, 0.0
+    )
     assert decision == Block(scope="period", key="us|2026-01", message="closed", remedy="ask")
 
 

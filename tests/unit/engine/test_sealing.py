@@ -26,8 +26,14 @@ async def _sealed(world, people):
 @pytest.mark.parametrize(
     ("tampering", "word"),
     [
-        (["UPDATE audit SET detail = 'x' WHERE seq = (SELECT seq FROM audit_chain WHERE number = 4)"], "altered"),
-        (["UPDATE audit SET actor = 'x' WHERE seq = (SELECT seq FROM audit_chain WHERE number = 4)"], "altered"),
+        (
+            ["UPDATE audit SET detail = 'x' WHERE seq = (SELECT seq FROM audit_chain WHERE number = 4)"],
+            "altered",
+        ),
+        (
+            ["UPDATE audit SET actor = 'x' WHERE seq = (SELECT seq FROM audit_chain WHERE number = 4)"],
+            "altered",
+        ),
         (["DELETE FROM audit WHERE seq = (SELECT seq FROM audit_chain WHERE number = 4)"], "deleted"),
         (["DELETE FROM audit_chain WHERE number = 4"], "missing"),
         (
@@ -79,4 +85,7 @@ async def test_what_was_done_by_whom_is_in_the_audit(world, people):
     rows = await world.app.hub.store.fetch(
         Statement("t", "SELECT actor, action, COUNT(*) FROM audit GROUP BY actor, action", returns=True), {}
     )
-    assert {(actor, action) for actor, action, _ in rows} >= {("hub", "effect.sent"), ("hub", "effect.confirmed")}
+    assert {(actor, action) for actor, action, _ in rows} >= {
+        ("hub", "effect.sent"),
+        ("hub", "effect.confirmed"),
+    }
