@@ -33,11 +33,15 @@ class Clock(Protocol):
 
 
 class Ids(Protocol):
+    """Fresh ids."""
+
     def new(self) -> str:
         """A fresh UUIDv7 in text form."""
 
 
 class Chance(Protocol):
+    """Randomness."""
+
     def jitter(self, name: str, ordinal: int) -> float:
         """A number in [0, 1) for back-off jitter; the simulation derives it from seed, name and ordinal."""
 
@@ -78,6 +82,8 @@ class TransportError(Exception):
 
 
 class Transport(Protocol):
+    """Outgoing HTTP."""
+
     async def exchange(self, request: Request) -> Response:
         """Send and receive. Redirects are not followed. Raises TransportError."""
 

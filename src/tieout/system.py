@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 import aiohttp
 import uuid_utils
@@ -141,7 +142,10 @@ async def _limited(answer: aiohttp.ClientResponse, most: int) -> bytes:
     return b"".join(chunks)
 
 
-def listen(host: str, port: int) -> socket.socket:
+Listening: TypeAlias = socket.socket
+
+
+def listen(host: str, port: int) -> Listening:
     """A socket that takes connections at host and port (0: any free one). Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.create_server((host, port), family=family, backlog=2048)

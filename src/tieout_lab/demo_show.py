@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -107,7 +108,7 @@ def _story(outcome: Outcome, to: Console) -> None:
     to.print(f"[bold]{verdict}[/bold] ({outcome.seconds} s, hash {outcome.books['books_hash'][:12]})")
 
 
-def _table(to: Console, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _table(to: Console, title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(title=title, title_justify="left", title_style="bold")
     for column in columns:
         right = column in ("billing", "sum", "ERP", "sum in the ERP", "difference", "amount")

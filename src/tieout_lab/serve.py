@@ -20,8 +20,7 @@ import uvloop
 
 from tieout_lab.twins import netsuite, salesforce, stripe
 from tieout_lab.twins.clock import SystemTwinClock, TwinClock
-from tieout_lab.twins.kit import Receive, Scope, Send, Twin
-
+from tieout_lab.twins.kit import Receive, Request, Response, Scope, Send, Twin
 
 
 class TwoAccounts(stripe.StripeTwin):

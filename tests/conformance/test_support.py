@@ -6,9 +6,9 @@ import pytest
 
 from tests.conformance.support import open_world, refused_url, serve
 from tieout.ports import Request, TransportError
+from tieout_lab.twins.clock import SystemTwinClock
 from tieout_lab.twins.kit import Request as TwinRequest
 from tieout_lab.twins.kit import Response as TwinResponse
-from tieout_lab.twins.clock import SystemTwinClock
 from tieout_lab.twins.kit import Twin
 
 

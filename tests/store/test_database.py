@@ -12,8 +12,8 @@ from sqlalchemy import create_engine, text
 
 from tests.store.facts import AnyStore, does, rows
 from tieout.store.database import BadDatabase, open_store, upgrade
-from tieout.store.statements import StoreUnavailable
 from tieout.store.revision import newest
+from tieout.store.statements import StoreUnavailable
 from tieout.store.tables import metadata
 
 

@@ -81,11 +81,12 @@ class Budget:
 
     def recover(self) -> None:
         """One more permit a minute after the last refusal, up to what is configured."""
-        if self.present < self.allowed and self._shrunk_at is not None:
-            if self._clock.now() - self._shrunk_at >= _RECOVERY:
-                self.present += 1
-                self._shrunk_at = self._clock.now()
-                self._hand_out()
+        shrunk_at = self._shrunk_at
+        if self.present >= self.allowed or shrunk_at is None or self._clock.now() - shrunk_at < _RECOVERY:
+            return
+        self.present += 1
+        self._shrunk_at = self._clock.now()
+        self._hand_out()
 
 
 class BudgetedTransport:

@@ -248,7 +248,7 @@ async def decide(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str
 
 
 async def replay(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
-    """Run a document again, as a linked attempt with actor and reason. `repost` (a new generation) takes an approval."""
+    """Run a document again, as a linked attempt with actor and reason. `repost` takes an approval."""
     try:
         ref = parse_ref(str(arguments["subject"]))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""One outside write, at most once: plan, freeze, commit SENT, send, and out of every doubt by look-up, never by a guess."""
+"""One outside write, at most once: plan, freeze, commit SENT, send; out of a doubt by look-up, never by a guess."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ async def create(
             # Confirmed by evidence: the document is known, but not yet bound.
             frozen = decode_write(_unseal(run, row))
             await run.commit(*binding_steps(row, frozen, receipt, run.hub.now()))
-        _same_request(run, row, hashed, facts)
+        _same_request(row, hashed, facts)
     elif row.state in ("SENT", "UNKNOWN"):
         receipt = await resolve(run, row, facts)
-        _same_request(run, row, hashed, facts)
+        _same_request(row, hashed, facts)
     else:
         row.request, row.request_hash, row.epoch = raw, hashed, row.epoch + (row.state == "REJECTED")
         outcome = await _send(run, row, write, new=False)
@@ -326,8 +326,8 @@ async def _not_found(
     row.looks = row.looks + 1 if now >= found.conclusive_at else 0
     if row.looks < _LOOKS:
         await _doubt(run, row, row.error)
-        # Each look as long after the last one as that was after the sending. To look in vain is no failed attempt: it must
-        # not slow down what is tried afterwards.
+        # Each look as long after the last one as that was after the sending. To look in vain is no failed attempt: it
+        # must not slow down what is tried afterwards.
         waited = now - moment(row.sent_at or run.hub.now())
         early = now if row.looks else min(now + waited, found.conclusive_at)
         raise RunAgain(max(early, now + _LOOK_AGAIN), "in doubt: not found yet", count=False)
@@ -338,7 +338,7 @@ async def _not_found(
     return await _settle(run, row, write, outcome, facts)
 
 
-def _same_request(run: Run, row: EffectRow, hashed: str, facts: Facts) -> None:
+def _same_request(row: EffectRow, hashed: str, facts: Facts) -> None:
     """A confirmed effect is never silently taken for another request: it is Diverged, for a person."""
     if row.request_hash == hashed:
         return
@@ -427,7 +427,7 @@ async def require_posted(run: Run, connection: str, key: str, source: Ref) -> No
     if document is not None and document.status in ("POST_REJECTED", "WITHDRAWN"):
         raise Parked(
             "post_rejected",
-            f"{document.kind} {document.number or document.external_id} was {document.status.lower().replace('_', ' ')} at {connection}",
+            f"{document.kind} {document.number or document.external_id} stands as {document.status} at {connection}",
             "have it approved there, or correct it, then `tieout exceptions retry`",
             Facts(
                 amount_minor=document.total_minor,

@@ -1,4 +1,4 @@
-"""What goes on beside the runs: leases, feeds, posting status, waits, seals. Each is a loop that survives its errors."""
+"""What goes on beside the runs: leases, feeds, posting status, waits, seals. Each loop survives its errors."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ def wire_key(key: str, epoch: int) -> str:
 
 
 def assign_key(target: Ref, group: str) -> str:
+    """Ledger key of the fields of one group of one outside record."""
     return f"{target}|{group}"
 
 
@@ -49,6 +50,7 @@ def need_key(kind: str, ref: Ref, at: str) -> str:
 
 
 def hold_key(resource: str) -> str:
+    """The need that is met when a hold is free."""
     return f"hold|{resource}"
 
 
@@ -58,4 +60,5 @@ def trace_of(ref: Ref) -> str:
 
 
 def content_hash(raw: bytes) -> str:
+    """SHA-256 in hex, over the encoded bytes of what is compared."""
     return hashlib.sha256(raw).hexdigest()

@@ -115,7 +115,7 @@ def kind_of(write: Write) -> str:
 
 
 def binding_steps(effect: EffectRow, write: Write, receipt: Receipt, now: int) -> list[Step]:
-    """What is recorded in the commit that confirms a create: the document, its ids in the crosswalk, the need it meets."""
+    """Recorded in the commit that confirms a create: the document, its ids in the crosswalk, the need it meets."""
     if isinstance(write, ApproveWrite):
         return []
     kind = kind_of(write)

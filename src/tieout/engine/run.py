@@ -273,7 +273,7 @@ class Run:
         if self._frozen is not None and self._frozen != chosen:
             raise Diverged(
                 "diverged_route",
-                f"this was begun for {self._frozen.entity} on {', '.join(self._frozen.connections)} and would now go to "
+                f"this was begun for {self._frozen.entity} on {', '.join(self._frozen.connections)}, would now go to "
                 f"{chosen.entity} on {', '.join(chosen.connections)}",
                 "restore the legal entity and routes, or correct the documents by hand and resolve",
                 Facts(entity=self._frozen.entity),

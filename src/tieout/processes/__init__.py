@@ -1,4 +1,4 @@
-"""The order-to-cash flows, one file each. Each reads like a procedure; names roles (crm, billing, erp), never vendors."""
+"""The order-to-cash flows, one file each: procedures that name roles (crm, billing, erp), never vendors."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ def subscription_of(run: Run, order: Order, entity: LegalEntity, customer: str) 
     # A term without a last day ends as many months after the start.
     end = order.end or (add_months(order.start, order.term_months) if order.term_months else None)
     terms = run.rule(run.masterdata.terms, order.payment_terms, order.start) if order.payment_terms else None
-    # Past and future are told apart by the deal's own close date, so that a later re-run decides the same. The day after
-    # is the future, or the subscription would be asked for before it may start; a start that has passed meanwhile is
-    # taken for a future one all the same.
+    # Past and future are told apart by the deal's own close date, so that a later re-run decides the same. The day
+    # after is the future, or the subscription would be asked for before it may start; a start that has passed
+    # meanwhile is taken for a future one all the same.
     return SubscriptionWrite(
         source=order.ref,
         account=order.account.id,

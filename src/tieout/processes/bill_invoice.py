@@ -1,4 +1,4 @@
-"""An invoice: finalised, voided, written off. Every obligation that is due is made good, whatever hint started the run."""
+"""An invoice: finalised, voided, written off. Every due obligation is made good, whatever hint started the run."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ async def credit_invoice(run: Run, ref: Ref) -> None:
     await run.posted(entity.erp, "credit_memo.create", source=ref)
     shown = "posted"
     if memo.voided_at is not None:
-        await _take_back(run, memo, invoice, customer, receipt.external_id)
+        await _take_back(run, memo, invoice, customer)
         shown = "voided"
     await show_at_billing(run, ref, receipt, shown)
 
@@ -68,7 +68,7 @@ async def _posted_invoice(run: Run, invoice: Ref, erp: str) -> str:
     return document
 
 
-async def _take_back(run: Run, memo: CreditMemo, invoice: Invoice, customer: str, memo_document: str) -> None:
+async def _take_back(run: Run, memo: CreditMemo, invoice: Invoice, customer: str) -> None:
     """A voided memo is taken back by a document of its own on the void date."""
     entity = run.masterdata.entity_of_billing(memo.ref.connection)
     posting = run.posting(

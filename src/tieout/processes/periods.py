@@ -41,7 +41,7 @@ async def in_period(run: Run, entity: LegalEntity, write: Postable, standing: Ef
             "period",
             held,
             f"period {own.name} of {entity.name} is {own.status}",
-            "`tieout exceptions resolve ID --period YYYY-MM` lists the documents and asks for the approval to post them",
+            "`tieout exceptions resolve ID --period YYYY-MM` lists the documents and asks for the approval",
         )
     target = await _period_of(run, entity, date.fromisoformat(f"{release.period}-01"))
     if target is None or target.status != "open":

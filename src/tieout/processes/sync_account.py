@@ -46,7 +46,7 @@ def parse_source(text: str) -> Ref:
 async def _make(run: Run, customer: Customer, source: Ref, at: str) -> None:
     """One customer at one connection: `source` is the account, at an ERP with `#` and the legal entity."""
     entity = _entity_of(run, source, at)
-    write = customer_of(run, customer, source, entity, erp=at == entity.erp)
+    write = customer_of(customer, source, entity, erp=at == entity.erp)
     facts = Facts(entity=entity.code, number=customer.name)
     made = run.standing(at, "customer.create", source)
     if made is None:
@@ -65,7 +65,7 @@ def _entity_of(run: Run, source: Ref, at: str) -> LegalEntity:
 
 
 def customer_of(
-    run: Run, customer: Customer, source: Ref, entity: LegalEntity, *, erp: bool
+    customer: Customer, source: Ref, entity: LegalEntity, *, erp: bool
 ) -> CustomerWrite:
     """The request for a customer at billing or at the ERP of a legal entity."""
     # Terms of a customer are a default only: each invoice carries its own.

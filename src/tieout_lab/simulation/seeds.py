@@ -122,8 +122,8 @@ class Life:
                 if not approved:
                     self.unapproved.append(sold)
         await self._pass(0)
-        for deal in self.unapproved:
-            await self.people.edit_deal(deal, Finance_Approved__c=True)
+        for waiting in self.unapproved:
+            await self.people.edit_deal(waiting, Finance_Approved__c=True)
         for step in range(self.steps):
             await self._act(step)
             await self._pass(step + 1)
@@ -167,6 +167,7 @@ class Life:
 
     async def _next_month(self, step: int) -> None:  # noqa: ARG002 - a deed
         # Billing takes no first period that is over: what was sold is at billing before the month ends.
+        await asyncio.sleep(60)
         await self.world.rest(within_seconds=20_000)
         await self.people.move_to(self.world.clock.business() + timedelta(days=31))
 

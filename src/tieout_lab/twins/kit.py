@@ -16,8 +16,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tieout_lab.twins.clock import SystemTwinClock as SystemTwinClock
-from tieout_lab.twins.clock import TwinClock as TwinClock
+from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.faults import CALL_FAULTS, FaultPlan, Scripted
 
 Scope = MutableMapping[str, Any]
@@ -108,11 +107,11 @@ class Twin:
     def not_found(self, request: Request) -> Response:
         return Response(404, {"error": f"no route for {request.method} {request.path}"})
 
-    async def admit(self, request: Request, operation: str) -> Response | None:
+    async def admit(self, request: Request, operation: str) -> Response | None:  # noqa: ARG002 - for subclasses
         """A refusal before any work (sign-in, concurrency, rate), or None."""
         return None
 
-    def failed_after_work(self, request: Request) -> Response:
+    def failed_after_work(self, request: Request) -> Response:  # noqa: ARG002 - for subclasses
         """The answer of `error_after`, given once the work is done; a twin with idempotency keys keeps it."""
         return self.server_error()
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.conformance.support import Served, serve
 from tests.conformance.twins.netsuite_client import Answer, call
-from tieout_lab.twins.hostile import HostileTwin, create
 from tieout_lab.twins.clock import SystemTwinClock
+from tieout_lab.twins.hostile import HostileTwin, create
 
 
 @pytest.fixture
