@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tieout.connectors import registry
-from tieout.connectors.contract import ConnectorDescriptor, Inbound, World
+from tieout.connectors.contract import ConnectorDescriptor, Inbound, World, Writer
 from tieout.engine import pinning
 from tieout.engine.budget import Budget, BudgetedTransport
 from tieout.engine.commands import execute
@@ -160,6 +160,7 @@ async def compose(
     }
     budgets |= {name: Budget(connection.limits, ports.clock) for name, connection in connections.items()}
     _check_routes(file, connections)
+    _check_lease(file, connections)
     # What can be wrong with the configuration is said before the database is touched.
     if ports.store is None and migrate:
         upgrade(url)
@@ -204,6 +205,7 @@ def configuration_errors(file: SettingsFile, ports: Ports) -> list[str]:
     steps: list[Callable[[], object]] = [lambda: _masterdata(file)]
     if not errors:
         steps.append(lambda: _check_routes(file, connections))
+        steps.append(lambda: _check_lease(file, connections))
     for step in steps:
         try:
             step()
@@ -261,6 +263,26 @@ def _masterdata(file: SettingsFile) -> MasterData:
         return load(files, [given.value() for given in file.settings.entities])
     except (RuleErrors, OSError) as error:
         raise ConfigurationError(str(error)) from error
+
+
+def _check_lease(file: SettingsFile, connections: dict[str, Connection]) -> None:
+    """The lease, renewed each third of it, outlasts the longest request: nothing may be sent that it does not."""
+    longest, whose = max(
+        (
+            (traits.timeout_seconds, f"{connection.name}, {operation}")
+            for connection in connections.values()
+            if isinstance(connection.api, Writer)
+            for operation, traits in connection.api.operations.items()
+        ),
+        default=(0, ""),
+    )
+    least = longest * 3 // 2 + 1
+    if file.settings.engine.lease_seconds < least:
+        line = file.line_of("engine.lease_seconds")
+        raise ConfigurationError(
+            f"{file.path}:{line}: engine.lease_seconds = {file.settings.engine.lease_seconds} is too short for "
+            f"requests of {longest} s ({whose}): nothing could be sent; write {least} or more, or shorten timeout_seconds"
+        )
 
 
 def _check_routes(file: SettingsFile, connections: dict[str, Connection]) -> None:

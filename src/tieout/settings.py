@@ -74,7 +74,7 @@ class Web(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Engine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`lease_seconds` must outlast the longest request time-out; a worker that dies is replaced after it."""
 
-    lease_seconds: int = 60
+    lease_seconds: int = 120
     runs_at_once: int = 64
     wait_days: int = 7
     status_poll_seconds: int = 20

@@ -32,19 +32,21 @@ def twins(
     only: Annotated[str, typer.Option(help="These alone, by commas: stripe, salesforce, netsuite.")] = "",
     factor: Annotated[float, typer.Option(help="Technical seconds that pass in a real second.")] = 1.0,
     business: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"], help="Where the business clock stands.")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S%z"], help="Where the business clock stands."),
     ] = None,
     epoch: Annotated[str, typer.Option(hidden=True)] = "",
     port_base: Annotated[int, typer.Option(help="The first port; the others follow. 0: any free ones.")] = 0,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON; that is what it prints anyway.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One line of JSON; that is what it prints anyway.")
+    ] = False,
 ) -> None:
     """Serve the digital twins on loopback ports until stopped.
 
     Prints one line of JSON: where each is, with credentials, and where they are steered.
 
     Examples:
-
       tieout twins
 
       tieout twins --only stripe --business 2026-01-15 --port-base 9000
@@ -54,7 +56,9 @@ def twins(
 
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     if unknown := sorted(set(wanted) - set(serve.CREATE)):
-        raise typer.BadParameter(f"{', '.join(unknown)}: known are {', '.join(serve.CREATE)}", param_hint="--only")
+        raise typer.BadParameter(
+            f"{', '.join(unknown)}: known are {', '.join(serve.CREATE)}", param_hint="--only"
+        )
     opening = serve.Opening(
         only=wanted,
         factor=factor,
@@ -77,14 +81,27 @@ def _aware(moment: datetime | None) -> datetime | None:
 def demo(
     customers: Annotated[int, typer.Option(min=1, help="How many customers buy.")] = 12,
     seed: Annotated[int, typer.Option(help="The same seed, the same business and the same faults.")] = 7,
-    faults: Annotated[bool, typer.Option("--faults", help="Everything goes wrong that can; technical time runs at x60.")] = False,
+    faults: Annotated[
+        bool, typer.Option("--faults", help="Everything goes wrong that can; technical time runs at x60.")
+    ] = False,
     no_echo_suppression: Annotated[
         bool, typer.Option("--no-echo-suppression", help="Do not drop the echoes of our own writes.")
     ] = False,
-    resolve: Annotated[bool, typer.Option("--resolve", help="Mend both planned exceptions at the end.")] = False,
-    sabotage: Annotated[str, typer.Option(help="Alter one ERP document behind the hub's back: drop, double, cent, period, account.")] = "",
-    database: Annotated[str, typer.Option(help="An empty database; by default a file of the run's own.")] = "",
-    directory: Annotated[Path | None, typer.Option(help="Where to write the configuration, and leave it.")] = None,
+    resolve: Annotated[
+        bool, typer.Option("--resolve", help="Mend both planned exceptions at the end.")
+    ] = False,
+    sabotage: Annotated[
+        str,
+        typer.Option(
+            help="Alter one ERP document behind the hub's back: drop, double, cent, period, account."
+        ),
+    ] = "",
+    database: Annotated[
+        str, typer.Option(help="An empty database; by default a file of the run's own.")
+    ] = "",
+    directory: Annotated[
+        Path | None, typer.Option(help="Where to write the configuration, and leave it.")
+    ] = None,
     headless: Annotated[bool, typer.Option("--headless", help="No progress bars; ends by itself.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -93,7 +110,6 @@ def demo(
     Exit code 0 when the books agree but for the planned exceptions, 1 when something is unexplained or stands twice.
 
     Examples:
-
       tieout demo
 
       tieout demo --headless --json --customers 50 --seed 7

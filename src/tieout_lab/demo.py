@@ -92,7 +92,10 @@ class Stage:
 
 
 async def play(
-    wish: Wish, *, tell: Tell = lambda *_: None, after: Callable[[Stage, Outcome], Awaitable[None]] | None = None
+    wish: Wish,
+    *,
+    tell: Tell = lambda *_: None,
+    after: Callable[[Stage, Outcome], Awaitable[None]] | None = None,
 ) -> Outcome:
     """Run the whole demo; `after` is called before everything is taken down. Raises NotEmpty, NeverQuiet, NoTwins."""
     began = time.monotonic()
@@ -136,7 +139,9 @@ async def _stage(wish: Wish, directory: Path) -> AsyncIterator[Stage]:
         app = await compose(read_settings(settings), ports, database=wish.database or None)
         try:
             if await app.lanes():
-                raise NotEmpty(f"{wish.database or directory} holds an earlier run; give the demo an empty database")
+                raise NotEmpty(
+                    f"{wish.database or directory} holds an earlier run; give the demo an empty database"
+                )
             async with _web(app) as url:
                 for entity, name in BILLING.items():
                     hook = f"{url}/hooks/{name}"
@@ -196,7 +201,9 @@ async def _run(stage: Stage, began: float, tell: Tell) -> Outcome:
         exceptions=exceptions,
         faults=_faults(counts),
         in_doubt=await app.doubts(),
-        writes={name: count for twin in counts.values() for name, count in twin["writes_by_connection"].items()},
+        writes={
+            name: count for twin in counts.values() for name, count in twin["writes_by_connection"].items()
+        },
         seconds=round(time.monotonic() - began, 1),
         violations=await outside_truth(steering, owned, player.released),
         sabotaged=sabotaged,

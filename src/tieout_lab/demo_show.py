@@ -8,7 +8,14 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from tieout_lab.child import NoTwins
@@ -74,14 +81,22 @@ def show(outcome: Outcome, console: Console | None = None) -> None:
     differing = [row for row in books["crm_billing"] if row["delta_minor"] or row["differs_in"]]
     to.print(f"CRM and billing: {len(books['crm_billing'])} contract lines, {len(differing)} of them differ")
     ledger = [row for row in books["subledger_gl"] if row["delta_minor"]]
-    to.print(f"Subledger and general ledger: {len(books['subledger_gl'])} balances, {len(ledger)} of them differ")
+    to.print(
+        f"Subledger and general ledger: {len(books['subledger_gl'])} balances, {len(ledger)} of them differ"
+    )
     for name, title in (
         ("differences", "Differences, each owned by an open exception"),
         ("unexplained", "UNEXPLAINED"),
         ("duplicates", "DUPLICATES"),
     ):
         rows = [
-            (one["pair"], one["entity"], one["document"], _money(one["amount_minor"], one["currency"]), one["cause"])
+            (
+                one["pair"],
+                one["entity"],
+                one["document"],
+                _money(one["amount_minor"], one["currency"]),
+                one["cause"],
+            )
             for one in outcome.books[name]
         ]
         if rows:
@@ -100,8 +115,10 @@ def _story(outcome: Outcome, to: Console) -> None:
     if outcome.violations:
         verdict = f"The judge from outside disagrees: {len(outcome.violations)} violations."
     elif outcome.tied:
-        verdict = "The books agree." if not outcome.books["differences"] else (
-            "The books agree but for what open exceptions explain."
+        verdict = (
+            "The books agree."
+            if not outcome.books["differences"]
+            else ("The books agree but for what open exceptions explain.")
         )
     else:
         verdict = "The books do not agree."

@@ -68,7 +68,9 @@ class Truth:
             self._open_amounts(objects)
             self._subscriptions(objects)
         for source in sorted(set(self.by_source) - known):
-            self._say("no source", source or "(none)", f"{len(self.by_source[source])} ERP documents without one")
+            self._say(
+                "no source", source or "(none)", f"{len(self.by_source[source])} ERP documents without one"
+            )
         self._customers()
         self._balance()
         return self.violations
@@ -95,9 +97,15 @@ class Truth:
             if note["status"] == "void":
                 found.append(Owed("invoice", note["total"], _day(note["voided_at"], zone)))
             yield note["id"], found
+        yield from self._of_money(objects, zone)
+
+    def _of_money(self, objects: Snapshot, zone: ZoneInfo) -> Iterator[tuple[str, list[Owed]]]:
         for intent in objects.get("payment_intents", ()):
             if intent["status"] == "succeeded":
-                yield intent["id"], [Owed("customerPayment", intent["amount_received"], _charged(objects, intent, zone))]
+                yield (
+                    intent["id"],
+                    [Owed("customerPayment", intent["amount_received"], _charged(objects, intent, zone))],
+                )
         for record in objects.get("payment_records", ()):
             if record["amount_guaranteed"]["value"]:
                 amount = record["amount_guaranteed"]["value"]
@@ -148,7 +156,9 @@ class Truth:
         if document["date"] != day.isoformat():
             self._say("date", source, f"{document['number']} bears {document['date']}, not {day}")
         if source not in self.released and document["period"] != f"{day:%b %Y}":
-            self._say("period", source, f"{document['number']} stands in {document['period']}, not {day:%b %Y}")
+            self._say(
+                "period", source, f"{document['number']} stands in {document['period']}, not {day:%b %Y}"
+            )
 
     def _open_amounts(self, objects: Snapshot) -> None:
         """What billing waits for is what the ERP shows as open: payments and credits are applied as at billing."""

@@ -184,9 +184,7 @@ def open_world(opening: Opening) -> World:
         world.described[name] = app.describe(url) if isinstance(app, Twin) else {"url": url}
         world.sockets.append(bound)
         world.servers.append(_server(app))
-    world.described["control"]["twins"] = {
-        name: f"{world.described[name]['url']}/_control" for name in twins
-    }
+    world.described["control"]["twins"] = {name: f"{world.described[name]['url']}/_control" for name in twins}
     return world
 
 
@@ -203,10 +201,7 @@ async def serve(world: World, *, with_parent: bool = False) -> None:
     if with_parent:
         loop.add_reader(sys.stdin.fileno(), lambda: None if os.read(sys.stdin.fileno(), 1024) else stop())
     await asyncio.gather(
-        *(
-            server.serve(sockets=[bound])
-            for server, bound in zip(world.servers, world.sockets, strict=True)
-        )
+        *(server.serve(sockets=[bound]) for server, bound in zip(world.servers, world.sockets, strict=True))
     )
 
 

@@ -113,9 +113,7 @@ def decision_tables() -> dict[str, list[tuple[str, ...]]]:
     for entity, connection in BILLING.items():
         for product in PRODUCTS:
             name = NAMES[product]
-            tables["products"].append(
-                (f"P-{product}-{entity}", product, connection, product, name, "", "")
-            )
+            tables["products"].append((f"P-{product}-{entity}", product, connection, product, name, "", ""))
             tables["items"] += _items(product, entity)
         for purpose, (account, item) in ACCOUNT_OF_PURPOSE.items():
             tables["accounts"].append(

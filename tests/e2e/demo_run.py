@@ -42,7 +42,9 @@ def run_demo(*options: str) -> Run:
         env=environment(),
     )
     lines = done.stdout.strip().splitlines()
-    assert len(lines) == 1, f"one JSON document, not {len(lines)} lines: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+    assert len(lines) == 1, (
+        f"one JSON document, not {len(lines)} lines: {done.stdout[-2000:]}{done.stderr[-4000:]}"
+    )
     return Run(done.returncode, json.loads(lines[0]), done.stderr)
 
 

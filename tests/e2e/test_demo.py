@@ -59,7 +59,16 @@ def test_the_books_tie_but_for_the_two_planned_exceptions() -> None:
     explained(run.document)
     assert run.document["faults"] == {}
     measures = {row["measure"] for row in run.document["books"]["billing_erp"]}
-    assert measures >= {"invoices", "credits", "voids", "write-offs", "payments", "refunds", "tax", "open receivables"}
+    assert measures >= {
+        "invoices",
+        "credits",
+        "voids",
+        "write-offs",
+        "payments",
+        "refunds",
+        "tax",
+        "open receivables",
+    }
     currencies = {row["currency"] for row in run.document["books"]["billing_erp"]}
     assert currencies == {"USD", "EUR", "JPY"}
     assert "outside truth" not in run.errors
@@ -96,6 +105,8 @@ def test_sabotage_alone_is_found_and_named(kind: str, pair: str, words: str) -> 
     planned({**document, where: []})
     explained(document)
     assert run.hash != undisturbed(SMALL, 7).hash
+    # The judge from outside sees it too; accounts are no business of its.
+    assert ("outside truth" in run.errors) is (kind != "account")
 
 
 def test_books_do_not_rest_on_echo_suppression() -> None:

@@ -41,12 +41,13 @@ class Hub:
         self.kills = 0
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [*COMMAND, "--config", str(self.settings), "--log-level", "error", "up"],
-            stdout=subprocess.DEVNULL,
-            stderr=(self.settings.parent / "hub.log").open("ab"),
-            env=environment(),
-        )
+        with (self.settings.parent / "hub.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, "--config", str(self.settings), "--log-level", "error", "up"],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=environment(),
+            )
 
     def kill(self) -> None:
         assert self.process is not None
@@ -115,7 +116,9 @@ async def play_with_kills(tmp_path: Path, customers: int, seed: int, kills: int)
     port = free_port()
     async with twins(business=OPENING) as described:
         steering = Steering(described)
-        company = Company(technical=datetime.now(UTC), port=port, timeout_seconds=2, lease_seconds=LEASE_SECONDS)
+        company = Company(
+            technical=datetime.now(UTC), port=port, timeout_seconds=2, lease_seconds=LEASE_SECONDS
+        )
         settings = write_company(tmp_path, described, company)
         horizon = f"longest_seconds = {LONGEST_SECONDS}\nvisibility_seconds = {VISIBILITY_SECONDS}\n"
         text = settings.read_text()

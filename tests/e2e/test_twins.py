@@ -38,7 +38,9 @@ def test_twins_serve_until_stopped(sign: signal.Signals) -> None:
         assert {"url", "api_key", "webhook_secret"} <= set(described["stripe"])
         control = described["control"]["url"]
         assert ask(f"{control}/clock")["business"].startswith("2026-01-15")
-        assert ask(f"{control}/clock", {"business": "2026-02-01T00:00:00+00:00"})["business"].startswith("2026-02-01")
+        assert ask(f"{control}/clock", {"business": "2026-02-01T00:00:00+00:00"})["business"].startswith(
+            "2026-02-01"
+        )
         for twin in ("stripe", "salesforce", "netsuite"):
             assert ask(f"{described['control']['twins'][twin]}/clock")["business"].startswith("2026-02-01")
     finally:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any, TypeAlias
 
 import msgspec
+import structlog
 
 from tieout.canonical.ids import parse_ref
 from tieout.canonical.model import encode
@@ -19,8 +20,9 @@ from tieout.engine.keys import content_hash, lane_of, wire_key
 from tieout.engine.ledger import effect_of
 from tieout.engine.moments import micros
 from tieout.store import documents, effects, lanes, people
-from tieout.store.statements import Refused, Step
+from tieout.store.statements import Refused, Step, StoreUnavailable
 
+log = structlog.get_logger("tieout.commands")
 Command: TypeAlias = Callable[[Hub, Mapping[str, Any], str], Awaitable[dict[str, Any]]]
 # Real seconds that a re-test of a cause may take before the answer is "still running".
 _PATIENCE = 60
@@ -48,6 +50,10 @@ async def execute_waiting(hub: Hub) -> int:
     """Execute the commands that wait; answers how many."""
     rows = await hub.store.fetch(people.COMMANDS, {})
     for command_id, name, arguments, actor in rows:
+        try:
+            await hub.store.commit([(people.COMMAND_CLAIM, {"command_id": command_id})])
+        except Refused:
+            continue  # another worker was quicker
         state, result = await execute(hub, name, msgspec.json.decode(arguments), actor)
         done = {"command_id": command_id, "state": state, "result": encode(result).decode(), "now": hub.now()}
         await hub.store.commit([(people.COMMAND_DONE, done)])
@@ -65,6 +71,12 @@ async def execute(
         return "done", await command(hub, arguments, actor)
     except CommandRefused as refused:
         return "failed", {"error": str(refused)}
+    except StoreUnavailable:
+        raise
+    except Exception as bug:
+        # One command that fails must not hold up the others behind it.
+        log.exception("command_failed", command=name)
+        return "failed", {"error": f"{type(bug).__name__}: {bug}"}
 
 
 def _audit(hub: Hub, actor: str, action: str, subject: str, detail: str, trace: str = "") -> Step:
@@ -128,7 +140,7 @@ async def _release_blocker(hub: Hub, found: Mapping[str, Any], actor: str) -> di
             raise CommandRefused(f"{lane_id} was tried first and met the same: {found['cause']}")
     rest = await hub.store.fetch(lanes.BLOCKED_BY, {"blocker": blocker, "limit": 100_000})
     now = hub.now()
-    steps: list[Step] = [(lanes.RELEASE, {"lane_id": row[0], "now": now}) for row in rest]
+    steps: list[Step] = [(lanes.RELEASE_BLOCKED, {"blocker": blocker, "now": now})]
     gone = {
         "exception_id": found["exception_id"],
         "now": now,
@@ -142,7 +154,12 @@ async def resolve(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[st
     """Test the cause again; succeeds only if it is gone. With `period` or `accept` asks for the approval it takes."""
     found = await _exception(hub, arguments)
     if arguments.get("period"):
-        return await releasing.ask_release(hub, found, str(arguments["period"]), actor)
+        try:
+            return await releasing.ask_release(hub, found, str(arguments["period"]), actor)
+        except ValueError as error:
+            raise CommandRefused(
+                f"--period takes a month such as 2026-05, not {arguments['period']!r}"
+            ) from error
     if arguments.get("accept"):
         return await releasing.ask_acceptance(hub, found, str(arguments.get("reason", "")), actor)
     if found["code"] == "duplicate":

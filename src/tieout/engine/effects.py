@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 # Two empty look-ups at least this far apart, the later one after the horizon, prove that nothing was made.
 _LOOK_AGAIN = timedelta(seconds=5)
 _LOOKS = 2
+# Look-ups that get no answer (each up to five minutes after the last) before a person is asked.
+_PATIENCE_LOOKS = 40
 # Marks the error of a write whose failure the vendor stored under the wire key.
 _SAVED = "saved: "
 
@@ -320,6 +322,15 @@ async def _not_found(
     now = run.hub.clock.now()
     if isinstance(found, Inconclusive):
         await _doubt(run, row, row.error or found.reason)
+        if run.lane.attempts >= _PATIENCE_LOOKS:
+            raise Parked(
+                "in_doubt",
+                f"{row.operation} of {row.source} may or may not stand at {row.connection}, "
+                f"and it cannot be looked up: {found.reason}",
+                f"make {row.connection} answer (key {row.document_key}), then `tieout exceptions retry`",
+                facts,
+                effect_key=row.effect_key,
+            )
         raise RunAgain(
             found.ask_again_at or backoff(now, run.lane.attempts, 0.0), f"look-up failed: {found.reason}"
         )
@@ -333,7 +344,9 @@ async def _not_found(
         raise RunAgain(max(early, now + _LOOK_AGAIN), "in doubt: not found yet", count=False)
     row.state, row.epoch = "UNKNOWN", row.epoch + 1
     row.request = encode_write(write)
-    run.note(run.audit("effect.absent", row.effect_key, f"conclusive since {found.conclusive_at.isoformat()}"))
+    run.note(
+        run.audit("effect.absent", row.effect_key, f"conclusive since {found.conclusive_at.isoformat()}")
+    )
     outcome = await _send(run, row, write, new=False)
     return await _settle(run, row, write, outcome, facts)
 

@@ -11,8 +11,9 @@ import msgspec
 import structlog
 
 from tieout.canonical.ids import Ref
-from tieout.canonical.outcome import Failure
-from tieout.canonical.write import Fields
+from tieout.canonical.model import encode
+from tieout.canonical.outcome import Failure, NotFound, Rejected
+from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
 from tieout.engine import feeds, sealing
 from tieout.engine.commands import execute_waiting
@@ -26,6 +27,9 @@ from tieout.store.statements import Refused, Step, StoreUnavailable
 
 log = structlog.get_logger("tieout.housekeeping")
 _LOOK_AGAIN_MICROS = 300_000_000
+_fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
+# How long after a doubtful assign its target is read back: longer than any vendor works on a request.
+_READ_BACK_MICROS = 900_000_000
 _STATUS = {"posted": "POSTED", "post_rejected": "POST_REJECTED", "withdrawn": "WITHDRAWN"}
 
 
@@ -37,6 +41,7 @@ class Housekeeping:
         self.lease = lease
         self.worker = worker
         self._stopping = asyncio.Event()
+        self._strays_before: set[tuple[str, int]] = set()
 
     async def run(self) -> None:
         """All loops, until `stop` or until the lease is lost."""
@@ -101,7 +106,23 @@ class Housekeeping:
                 (lanes.FORGET_DEAD, {"long_ago": long_ago}),
             ]
         )
+        await self._strays()
         self.worker.wake()
+
+    async def _strays(self) -> None:
+        """Lanes that are leased to this worker and that it does not run (a claim whose answer was lost): seen twice
+        under one fence, they go back into the line."""
+        rows = await self.hub.store.fetch(lanes.LEASED_BY, {"worker": self.lease.worker})
+        idle = {(row[0], row[1]): row for row in rows if row[0] not in self.worker.running}
+        for lane_id, fence in idle.keys() & self._strays_before:
+            _, _, attempts, trace = idle[lane_id, fence]
+            back = {"lane_id": lane_id, "fence": fence, "due_at": self.hub.now(), "attempts": attempts}
+            try:
+                await self.hub.store.commit([(lanes.AGAIN, {**back, "run_id": "", "trace": trace})])
+            except Refused:
+                continue
+            log.warning("stray_lane", lane=lane_id)
+        self._strays_before = set(idle)
 
     # -- outside ------------------------------------------------------------------------------------------------
     async def feed(self, name: str) -> None:
@@ -134,10 +155,12 @@ class Housekeeping:
             return
         now = self.hub.now()
         steps: list[Step] = [(documents.STATUS, {"effect_key": document.effect_key, "status": became})]
-        # Rejected and withdrawn wake the waiters too: their process turns it into an exception.
-        steps += meet(
-            posted_need(document.source, document.kind, document.connection), document.external_id, now
-        )
+        if became == "POSTED":
+            need = posted_need(document.source, document.kind, document.connection)
+            steps += meet(need, document.external_id, now)
+        else:
+            # Its own process turns it into an exception; what needs it goes on waiting.
+            steps.append((lanes.RELEASE, {"lane_id": document.lane_id, "now": now}))
         await self.hub.store.commit(steps)
         self.worker.wake()
 
@@ -148,24 +171,38 @@ class Housekeeping:
             api = self.hub.connection(connection).api
             if not isinstance(api, Assigner):
                 continue
-            raw = self.hub.keyring.unseal(bytes(box), f"assigns|{key}")
-            fields: Fields = msgspec.json.decode(raw)
+            fields = _fields.decode(self.hub.keyring.unseal(bytes(box), f"assigns|{key}"))
             target = Ref(connection=connection, kind=kind, id=target_id)
-            try:
-                now_there = await api.read_back(target, group, fields)
-            except Failure:
-                continue
-            again = None
-            if msgspec.json.encode(now_there, order="sorted") != msgspec.json.encode(fields, order="sorted"):
-                await api.assign(
-                    target,
-                    group,
-                    fields,
-                    Keys(effect=key, document="", wire=wire_key(key, revision), trace=trace),
-                )
-                again = self.hub.now() + 900_000_000
+            keys = Keys(effect=key, document="", wire=wire_key(key, revision), trace=trace)
+            again = await self._read_back(api, target, group, fields, keys, revision)
             verified = {"assign_key": key, "revision": revision, "verify_at": again}
             await self.hub.store.commit([(effects.ASSIGN_VERIFY_AT, verified)])
+
+    async def _read_back(
+        self, api: Assigner, target: Ref, group: str, fields: Fields, keys: Keys, revision: int
+    ) -> int | None:
+        """Set the fields again if they show another value; answers when to look once more, None for never."""
+        later = self.hub.now() + _READ_BACK_MICROS
+        try:
+            there = await api.read_back(target, group, fields)
+        except Failure:
+            return later
+        except NotFound:
+            log.warning("assign_target_gone", target=str(target), group=group)
+            return None
+        if encode(there) == encode(fields):
+            return None
+        ((_, newest, *_),) = await self.hub.store.fetch(effects.ASSIGN_BY_KEY, {"assign_key": keys.effect})
+        if newest != revision:
+            return None  # a newer value is on its way: this one is stale and is never sent
+        outcome = await api.assign(target, group, fields, keys)
+        if isinstance(outcome, Rejected):
+            log.error("assign_rejected", target=str(target), group=group, code=outcome.code)
+            await self.hub.store.commit(
+                [(people.OPEN, _refused(self.hub, target, group, outcome, keys.trace))]
+            )
+            return None
+        return later
 
     # -- inside -------------------------------------------------------------------------------------------------
     async def waits(self) -> None:
@@ -224,3 +261,25 @@ class Housekeeping:
         self.hub.metrics.exceptions.set(len(await self.hub.store.fetch(people.LIST, {})))
         for budget in self.hub.budgets.values():
             budget.recover()
+
+
+def _refused(hub: Hub, target: Ref, group: str, outcome: Rejected, trace: str) -> dict[str, object]:
+    """The exception of fields that the other side does not take a second time."""
+    return {
+        "exception_id": hub.ids.new(),
+        "code": "assign_rejected",
+        "lane_id": "",
+        "blocker": "",
+        "document": str(target),
+        "number": "",
+        "entity": "",
+        "currency": "",
+        "amount_minor": None,
+        "cause": f"{group} of {target} shows an older value and is refused: {outcome.message}",
+        "remedy": "set it there by hand, then `tieout exceptions resolve`",
+        "owner": "",
+        "effect_key": str(target),
+        "trace": trace,
+        "detail": outcome.code,
+        "now": hub.now(),
+    }

@@ -34,7 +34,7 @@ class Connection(msgspec.Struct, kw_only=True):
 class Policy(msgspec.Struct, kw_only=True, frozen=True):
     """How the engine behaves. Seconds marked `real` are of the wall clock, all others technical."""
 
-    lease_seconds_real: int = 60
+    lease_seconds_real: int = 120
     runs_at_once: int = 64
     wait_deadline: timedelta = timedelta(days=7)
     status_poll_seconds: int = 20

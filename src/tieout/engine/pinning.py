@@ -27,7 +27,7 @@ from tieout.canonical.outcome import (
 from tieout.connectors.contract import Checker, Finding, Identity, connection_blocked
 from tieout.engine.hub import Connection, Hub
 from tieout.store import lanes, people, records
-from tieout.store.statements import Refused, Step, StoreUnavailable
+from tieout.store.statements import Step, StoreUnavailable
 
 log = structlog.get_logger("tieout.pinning")
 _identities = msgspec.json.Decoder(Identity)
@@ -40,7 +40,7 @@ _READS = (
     "poll fetch read_back statuses verify_document documents contract_lines balances periods codes credit_hold"
 ).split()
 _WRITES = ("send", "assign")
-_KEPT = ("identity", "check", "operations", "poll_seconds", "assign_traits", "usage", "name")
+_KEPT = ("identity", "check", "operations", "approves", "poll_seconds", "assign_traits", "usage", "name")
 _INBOUND = ("verify", "parse", "accepts_webhooks")
 
 
@@ -249,10 +249,7 @@ async def _let_go(hub: Hub, connection: Connection) -> None:
     for row in await hub.store.fetch(people.LIST, {}):
         if row[1] == "blocked_connection" and row[3] == blocker:
             gone = {"exception_id": row[0], "now": hub.now(), "resolution": "it answers as pinned again"}
-            try:
-                await hub.store.commit([(people.RESOLVE, gone)])
-            except Refused:
-                continue  # somebody else was quicker
+            await hub.store.commit([(people.RESOLVE_BLOCKER, gone)])
 
 
 def _audit(hub: Hub, action: str, connection: Connection, detail: str) -> Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -36,7 +37,9 @@ class Release(Value, frozen=True):
 
 
 async def ask_release(hub: Hub, found: Mapping[str, Any], period: str, actor: str) -> dict[str, Any]:
-    """Ask to post the documents that a closed period holds back into another period: lists them and their sum."""
+    """Ask to post the documents that a closed period holds back into another period: lists them and their sum.
+    ValueError when `period` is no YYYY-MM."""
+    date.fromisoformat(f"{period}-01")
     held = await hub.store.fetch(lanes.BLOCKED_BY, {"blocker": found["blocker"], "limit": 10_000})
     listed: list[dict[str, Any]] = []
     sums: dict[str, int] = {}
@@ -109,11 +112,8 @@ async def execution(hub: Hub, asked: Mapping[str, Any], actor: str) -> list[Step
         case "release_period":
             for document in payload["documents"]:
                 lane_id = document["lane"]
-                release = Release(
-                    period=payload["period"],
-                    approval_id=asked["approval_id"],
-                    held=payload["blocker"].partition("|")[2],
-                )
+                held = await _held(hub, lane_id, payload["blocker"].partition("|")[2])
+                release = Release(period=payload["period"], approval_id=asked["approval_id"], held=held)
                 box = hub.keyring.seal(encode(release), f"records|release|{lane_id}")
                 row = {"kind": "release", "key": lane_id, "body": box, "now": now, "trace": ""}
                 steps += [(records.SAVE, row), (lanes.RELEASE, {"lane_id": lane_id, "now": now})]
@@ -135,5 +135,16 @@ async def execution(hub: Hub, asked: Mapping[str, Any], actor: str) -> list[Step
             "now": now,
             "resolution": f"{asked['summary']}; approved by {actor}",
         }
-        steps.append((people.RESOLVE, gone))
+        steps.append((people.RESOLVE_BLOCKER, gone))
     return steps
+
+
+async def _held(hub: Hub, lane_id: str, blocked: str) -> str:
+    """Which period held the document back at first: one that was released before, into a period that closed meanwhile,
+    is blocked under that target, and it is its own period that the new release is for."""
+    rows = await hub.store.fetch(records.LOAD, {"kind": "release", "key": lane_id})
+    if not rows:
+        return blocked
+    box = hub.keyring.unseal(bytes(rows[0][0]), f"records|release|{lane_id}")
+    before = msgspec.json.decode(box, type=Release)
+    return before.held if blocked.endswith(f"|{before.period}") else blocked

@@ -480,11 +480,14 @@ class Run:
 
     # -- the end ------------------------------------------------------------------------------------------------
     def orphans(self) -> Sequence[EffectRow]:
-        """Effects of this lane that the process no longer asks for: nobody would ever correct them."""
+        """Effects of this lane, of its present generation, that the process no longer asks for."""
+        generation = f"|{self.lane.generation}"
         return [
             row
             for key, row in self.effects.items()
-            if key not in self.asked and row.state not in ("PLANNED", "REJECTED")
+            if key not in self.asked
+            and row.state not in ("PLANNED", "REJECTED")
+            and key.removesuffix("|post").endswith(generation)
         ]
 
     @property

@@ -106,13 +106,16 @@ class Worker:
             await self._end(run, ended, started)
         except FencedOut:
             log.warning("fenced_out", lane=lane.lane_id, trace=run.trace)
+            # Not ours any more, or a lease too short for the call: then the lane goes back into the line.
+            await self._hand_back(lane)
         except StoreUnavailable as error:
             # The lane stays leased; it is claimed again when the lease is reaped, or by this worker's own sweep.
             log.warning("run_not_ended", lane=lane.lane_id, trace=run.trace, reason=str(error))
             await self._hand_back(lane)
 
     async def _hand_back(self, lane: Lane) -> None:
-        """After a store failure: put the lane back into the line once the store answers again."""
+        """Put a lane whose run could not be ended back into the line, once the store answers; a lane that somebody else
+        has by now is left to them."""
         while not self.lease.lost and not self._stopping:
             await self.hub.clock.sleep_real(0.5)
             back = {
@@ -137,6 +140,8 @@ class Worker:
             await process.function(run, run.lane.subject)
         except FencedOut:
             raise
+        except Ignored as ignored:
+            return self._orphaned(run) or ignored
         except Stop as stop:
             return stop
         except NotFound as missing:
@@ -152,16 +157,21 @@ class Worker:
             raise
         except Exception as bug:  # noqa: BLE001 - a poison event must not take the worker along
             return self._bug(run, bug)
+        return self._orphaned(run)
+
+    @staticmethod
+    def _orphaned(run: Run) -> Parked | None:
+        """What was made for this document and is no longer asked for: nobody would ever correct it."""
         orphans = run.orphans()
-        if orphans:
-            keys = ", ".join(f"{row.operation} {row.external_id or row.document_key}" for row in orphans)
-            return Parked(
-                "orphaned_effect",
-                f"made for this document and no longer asked for: {keys}",
-                "correct the document outside, or restore what asked for it, then retry",
-                effect_key=orphans[0].effect_key,
-            )
-        return None
+        if not orphans:
+            return None
+        keys = ", ".join(f"{row.operation} {row.external_id or row.document_key}" for row in orphans)
+        return Parked(
+            "orphaned_effect",
+            f"made for this document and no longer asked for: {keys}",
+            "correct the document outside, or restore what asked for it, then retry",
+            effect_key=orphans[0].effect_key,
+        )
 
     def _bug(self, run: Run, bug: Exception) -> Stop:
         text = "".join(traceback.format_exception(bug, limit=-8))
@@ -248,6 +258,8 @@ class Worker:
                 steps.append((lanes.FINISH, {**names, "hints": lane.hints, "now": now}))
             case Ignored():
                 steps += self._settled(run, "ignored", ended.rule)
+                gone = {"lane_id": lane.lane_id, "now": now, "resolution": f"no longer wanted: {ended.rule}"}
+                steps.append((people.RESOLVE_LANE, gone))
                 steps.append((lanes.FINISH, {**names, "hints": lane.hints, "now": now}))
             case RunAgain():
                 attempts = lane.attempts + (1 if ended.count else 0)

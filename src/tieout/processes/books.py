@@ -1,4 +1,4 @@
-"""The books as they are now: both sides as their own systems list them, what the hub recorded, who owns what is open."""
+"""The books as they are now: what the systems list, what the hub recorded, and who owns what is open."""
 
 from __future__ import annotations
 
@@ -164,9 +164,7 @@ async def _owned(hub: Hub) -> tuple[OpenException, ...]:
         found = dict(zip(people.COLUMNS.split(", "), row, strict=True))
         held = [found["lane_id"]]
         if found["blocker"]:
-            rows = await hub.store.fetch(
-                lanes.BLOCKED_BY, {"blocker": found["blocker"], "limit": 1_000_000}
-            )
+            rows = await hub.store.fetch(lanes.BLOCKED_BY, {"blocker": found["blocker"], "limit": 1_000_000})
             held = [lane_id for (lane_id,) in rows]
         for lane_id in held:
             by_lane.setdefault(lane_id, _exception(found, lane_id))

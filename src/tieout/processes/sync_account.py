@@ -35,6 +35,8 @@ async def sync_account(run: Run, ref: Ref) -> None:
     standing = {(parse_source(document.source), document.connection) for document in run.documents.values()}
     for source, at in sorted(standing | wanted, key=str):
         await _make(run, customer, source, at)
+    # From here on the CRM's sweep tells of every change of this account.
+    await run.assign(ref, "status", {"status": "synced"}, optional=True)
 
 
 def parse_source(text: str) -> Ref:
@@ -64,9 +66,7 @@ def _entity_of(run: Run, source: Ref, at: str) -> LegalEntity:
     return run.masterdata.legal_entity(code) if code else run.masterdata.entity_of_billing(at)
 
 
-def customer_of(
-    customer: Customer, source: Ref, entity: LegalEntity, *, erp: bool
-) -> CustomerWrite:
+def customer_of(customer: Customer, source: Ref, entity: LegalEntity, *, erp: bool) -> CustomerWrite:
     """The request for a customer at billing or at the ERP of a legal entity."""
     # Terms of a customer are a default only: each invoice carries its own.
     terms = ""

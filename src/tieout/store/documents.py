@@ -20,8 +20,10 @@ VERIFIED = Statement(
 # Before a cause is tested again: what was read back with a difference is read back anew.
 UNVERIFY = Statement(
     "documents.unverify",
-    """UPDATE documents SET verified_at = NULL, differences = '' WHERE lane_id = :lane_id AND differences NOT
-       IN ('', 'accepted')""",
+    """UPDATE documents SET verified_at = NULL, differences = '',
+       status = CASE WHEN status IN ('POST_REJECTED', 'WITHDRAWN') THEN 'CREATED' ELSE status END
+       WHERE lane_id = :lane_id
+       AND (differences NOT IN ('', 'accepted') OR status IN ('POST_REJECTED', 'WITHDRAWN'))""",
 )
 ACCEPT_DIFFERENCE = Statement(
     "documents.accept_difference",

@@ -15,8 +15,9 @@ HINT = Statement(
     """INSERT INTO lanes (lane_id, connection, kind, subject_id, state, due_at, last_seq, hints, content)
        SELECT :lane_id, :connection, :kind, :subject_id, 'ready', :now, seq, 1, :content FROM inbox
        WHERE connection = :event_connection AND event_id = :event_id AND id = :id AND state || '' = 'pending'
-       ON CONFLICT (lane_id) DO UPDATE SET last_seq = excluded.last_seq, hints = lanes.hints + 1, content =
-       excluded.content,
+       ON CONFLICT (lane_id) DO UPDATE SET hints = lanes.hints + 1,
+         last_seq = CASE WHEN excluded.last_seq > lanes.last_seq THEN excluded.last_seq ELSE lanes.last_seq END,
+         content = CASE WHEN excluded.last_seq > lanes.last_seq THEN excluded.content ELSE lanes.content END,
          due_at = CASE WHEN lanes.state = 'idle' THEN excluded.due_at ELSE lanes.due_at END,
          state = CASE WHEN lanes.state = 'idle' THEN 'ready' ELSE lanes.state END""",
 )

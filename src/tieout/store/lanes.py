@@ -82,6 +82,16 @@ BLOCKED_BY = Statement(
     "SELECT lane_id FROM lanes WHERE blocker = :blocker AND state = 'parked' ORDER BY due_at LIMIT :limit",
     returns=True,
 )
+RELEASE_BLOCKED = Statement(
+    "lanes.release_blocked",
+    """UPDATE lanes SET state = 'ready', due_at = :now, blocker = '', attempts = 0
+       WHERE blocker = :blocker AND state = 'parked'""",
+)
+LEASED_BY = Statement(
+    "lanes.leased_by",
+    "SELECT lane_id, fence, attempts, trace FROM lanes WHERE state = 'leased' AND worker_id = :worker",
+    returns=True,
+)
 BLOCKED_COUNT = Statement(
     "lanes.blocked_count",
     "SELECT COUNT(*) FROM lanes WHERE blocker = :blocker AND state = 'parked'",

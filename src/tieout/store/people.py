@@ -53,6 +53,13 @@ RESOLVE = Statement(
        WHERE exception_id = :exception_id AND state <> 'resolved'""",
     rows=1,
 )
+# Documents that were parked after the release was listed keep their exception.
+RESOLVE_BLOCKER = Statement(
+    "exceptions.resolve_blocker",
+    """UPDATE exceptions SET state = 'resolved', resolved_at = :now, resolution = :resolution
+       WHERE exception_id = :exception_id AND state <> 'resolved' AND NOT EXISTS (
+         SELECT 1 FROM lanes WHERE lanes.blocker = exceptions.blocker AND lanes.state = 'parked')""",
+)
 RESOLVE_LANE = Statement(
     "exceptions.resolve_lane",
     """UPDATE exceptions SET state = 'resolved', resolved_at = :now, resolution = :resolution
@@ -105,10 +112,16 @@ COMMANDS = Statement(
     "SELECT command_id, name, arguments, actor FROM commands WHERE state = 'waiting' ORDER BY asked_at LIMIT 20",
     returns=True,
 )
+# Of two workers that see a command one executes it.
+COMMAND_CLAIM = Statement(
+    "commands.claim",
+    "UPDATE commands SET state = 'running' WHERE command_id = :command_id AND state = 'waiting'",
+    rows=1,
+)
 COMMAND_DONE = Statement(
     "commands.done",
     """UPDATE commands SET state = :state, result = :result, done_at = :now WHERE command_id = :command_id
-       AND state = 'waiting'""",
+       AND state = 'running'""",
 )
 COMMAND_RESULT = Statement(
     "commands.result", "SELECT state, result FROM commands WHERE command_id = :command_id", returns=True

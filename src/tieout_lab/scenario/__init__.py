@@ -1,4 +1,4 @@
-"""A business that sells, invoices, is paid, credits, refunds, voids and writes off: from one seed, the same each time."""
+"""A business that sells, bills, is paid, credits, refunds, voids and writes off; one seed, one business."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 from tieout_lab.scenario.draws import Draws
 
 HOSTILE = (
-    "O'Brien & Sons, \"Ltd\"",
+    'O\'Brien & Sons, "Ltd"',
     "=SUM(A1:A9)*1.0",
     "日本産業株式会社 東京",
     "شركة النور للتجارة",
@@ -67,7 +67,8 @@ PLACES = (
         "texas",
         "us",
         "USD",
-        {"street": "100 Congress Ave", "city": "Austin", "state_code": "TX", "postal_code": "78701", "country_code": "US"},
+        {"street": "100 Congress Ave", "city": "Austin", "state_code": "TX", "postal_code": "78701",
+         "country_code": "US"},
     ),
 )  # fmt: skip
 

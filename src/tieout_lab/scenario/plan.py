@@ -88,7 +88,9 @@ class _Planner:
         self.happenings.append(Happening(deal.closes, "sell", (deal.key,)))
         return deal
 
-    def happen(self, at: datetime, what: str, *deals: Deal, nth: int = 0, percent: int = 100, extra: int = 0) -> None:
+    def happen(
+        self, at: datetime, what: str, *deals: Deal, nth: int = 0, percent: int = 100, extra: int = 0
+    ) -> None:
         self.happenings.append(Happening(at, what, tuple(deal.key for deal in deals), nth, percent, extra))
 
     def ordinary(self) -> None:
@@ -114,6 +116,8 @@ class _Planner:
                         habit=self.draws.pick(("card", "card", "wire", "never"), key, "habit"),
                         frequency=frequency,
                         term_months=self.draws.pick((12, 12, 24, 36), key, "term"),
+                        # Some end with the calendar year, in the middle of a billing period.
+                        end=date(2026, 12, 31) if self.draws.chance(20, key, "end") else None,
                     )
                 )
 
@@ -125,9 +129,7 @@ class _Planner:
         )
         start = date(2026, 1, 5)
         return self.sell(
-            make_deal(
-                self.draws, name, customer, OPENING, start=start, habit="by hand", lines=lines or None
-            )
+            make_deal(self.draws, name, customer, OPENING, start=start, habit="by hand", lines=lines or None)
         )
 
     def money(self) -> None:

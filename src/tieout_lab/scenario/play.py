@@ -188,9 +188,7 @@ class Player:
         return [(self.plan.deals[key], invoices[key][one.nth]) for key in one.deals]
 
     async def _card(self, deal: Deal, invoice: Any) -> None:
-        await self.steering.act(
-            "stripe", "pay_invoice", account=ACCOUNT[deal.entity], invoice=invoice["id"]
-        )
+        await self.steering.act("stripe", "pay_invoice", account=ACCOUNT[deal.entity], invoice=invoice["id"])
 
     async def _wire(self, one: Happening, named: list[tuple[Deal, Any]]) -> None:
         first = named[0][0]
