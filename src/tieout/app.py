@@ -281,7 +281,7 @@ def _check_lease(file: SettingsFile, connections: dict[str, Connection]) -> None
         line = file.line_of("engine.lease_seconds")
         raise ConfigurationError(
             f"{file.path}:{line}: engine.lease_seconds = {file.settings.engine.lease_seconds} is too short for "
-            f"requests of {longest} s ({whose}): nothing could be sent; write {least} or more, or shorten timeout_seconds"
+            f"requests of {longest} s ({whose}): nothing could be sent; write {least} or more"
         )
 
 

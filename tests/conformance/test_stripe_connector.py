@@ -37,9 +37,8 @@ from tieout.connectors.stripe.config import StripeConfig
 from tieout.connectors.stripe.connection import StripeConnection
 from tieout.finance.expected import expected_documents, fold_endings, settled_at_billing
 from tieout.ports import Request
-
-twins = pytest.importorskip("tieout_lab.twins.stripe")
-kit = pytest.importorskip("tieout_lab.twins.kit")
+from tieout_lab.twins import stripe as twins
+from tieout_lab.twins.clock import SystemTwinClock
 
 BUSINESS = datetime(2026, 1, 15, 18, tzinfo=UTC)
 
@@ -78,7 +77,7 @@ class Bench:
 
 @pytest.fixture
 def twin() -> Iterator[Served]:
-    with serve(twins.create(kit.SystemTwinClock(business=BUSINESS))) as served:
+    with serve(twins.create(SystemTwinClock(business=BUSINESS))) as served:
         served.act("seed_catalogue")
         yield served
 

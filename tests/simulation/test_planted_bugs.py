@@ -117,6 +117,7 @@ def test_lost_wake_up(monkeypatch):
     _caught_by(_catch(monkeypatch, no_sweep), "I21", "I09", "I03")
 
 
+@pytest.mark.soak
 def test_sent_again_without_a_look_up(monkeypatch):
     """In doubt: just send it once more."""
 
@@ -131,6 +132,7 @@ def test_sent_again_without_a_look_up(monkeypatch):
     _caught_by(_catch(monkeypatch), "I0[1-4]", "I16", "I21")
 
 
+@pytest.mark.soak
 def test_sent_is_not_committed_before_the_send(monkeypatch):
     """The bytes leave first: a crash in between forgets them."""
     honest = effects._mark_sent
@@ -156,6 +158,7 @@ def test_sent_is_not_committed_before_the_send(monkeypatch):
     assert dead.wrong == []
 
 
+@pytest.mark.soak
 def test_evidence_is_dropped_and_so_is_the_look_up(monkeypatch):
     """No event and no look-up ever settles a doubt."""
 
@@ -171,6 +174,7 @@ def test_evidence_is_dropped_and_so_is_the_look_up(monkeypatch):
     _caught_by(_catch(monkeypatch), "Unquiet", "I")
 
 
+@pytest.mark.soak
 def test_an_unknown_outcome_is_taken_for_a_failure(monkeypatch):
     """A time-out is a failure, is it not: plan it again."""
     honest = effects._settle
@@ -187,6 +191,7 @@ def test_an_unknown_outcome_is_taken_for_a_failure(monkeypatch):
     _caught_by(_catch(monkeypatch), "I0[1-4]", "I16", "I21")
 
 
+@pytest.mark.soak
 def test_two_parallel_lives_without_a_fence(monkeypatch):
     """The guard holds whatever the lane's state: commits of the dead are taken."""
     guard = Statement("lanes.guard", "SELECT 1 FROM lanes WHERE lane_id = :lane_id", returns=True, rows=1)
@@ -199,6 +204,7 @@ def test_two_parallel_lives_without_a_fence(monkeypatch):
     _caught_by(_catch(monkeypatch), "I", "Unquiet")
 
 
+@pytest.mark.soak
 def test_events_that_come_during_a_run_are_forgotten(monkeypatch):
     """The end of a run takes the lane's later hints for done."""
     finish = Statement(
@@ -211,6 +217,7 @@ def test_events_that_come_during_a_run_are_forgotten(monkeypatch):
     _caught_by(_catch(monkeypatch), "I05", "I09", "I10")
 
 
+@pytest.mark.soak
 def test_a_merged_hint_stays_pending(monkeypatch):
     """Hints that were merged into a run are never settled."""
     monkeypatch.setattr(
@@ -223,6 +230,7 @@ def test_a_merged_hint_stays_pending(monkeypatch):
     _caught_by(_catch(monkeypatch), "I05")
 
 
+@pytest.mark.soak
 def test_a_hold_that_outlives_its_run(monkeypatch):
     monkeypatch.setattr(worker.Worker, "_free", staticmethod(lambda lane, now: []))
     monkeypatch.setattr(
@@ -231,6 +239,7 @@ def test_a_hold_that_outlives_its_run(monkeypatch):
     _caught_by(_catch(monkeypatch), "I21")
 
 
+@pytest.mark.soak
 def test_one_key_for_every_ordinal_and_operation(monkeypatch):
     """A void under the key of its invoice: the ledger answers for the wrong document."""
     honest = keys.effect_key

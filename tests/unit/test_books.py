@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 
@@ -412,6 +413,10 @@ changes = st.lists(
 )
 
 
+def contents(documents: Iterable[ListedDocument]) -> list[str]:
+    return sorted(str(msgspec.structs.replace(one, id="")) for one in documents)
+
+
 @given(changes, st.randoms(use_true_random=False))
 def test_listed_differences_sum_to_the_delta_of_the_totals(
     todo: list[tuple[str, str]], shuffle: random.Random
@@ -441,7 +446,8 @@ def test_listed_differences_sum_to_the_delta_of_the_totals(
     told = [*result.differences, *result.unexplained, *result.duplicates]
     assert not any(one.document.startswith("total of") for one in told)
     main = {"invoices", "credits", "voids", "write-offs", "payments", "refunds"}
-    assert result.tied == (sorted(documents, key=str) == sorted(ERP, key=str))
+    # By content: a copy that stands in the place of the original is as good as it.
+    assert result.tied == (contents(documents) == contents(ERP))
     delta = sum(row.delta_minor for row in result.books.billing_erp if row.measure in main)
     # A difference of tax or of the open amount alone is no difference of the sums of documents.
     sums = [one for one in told if "has tax of" not in one.cause and "is open at" not in one.cause]

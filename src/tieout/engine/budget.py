@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from tieout.connectors.contract import Limits
 from tieout.ports import Clock, Request, Response, Transport, TransportError
@@ -89,6 +89,12 @@ class Budget:
         self._hand_out()
 
 
+class MaySend(Protocol):
+    """Whether this process may still send what takes at most so many real seconds."""
+
+    def __call__(self, seconds: float, /) -> bool: ...
+
+
 class BudgetedTransport:
     """A transport that takes a permit of the request's connection around each call."""
 
@@ -96,7 +102,7 @@ class BudgetedTransport:
         self._inner = inner
         self._budgets = budgets
         # Whether this process may still send what takes so many real seconds at most; a worker's lease answers.
-        self.may_send: Callable[[float], bool] = lambda _: True
+        self.may_send: MaySend = lambda _seconds: True
 
     async def exchange(self, request: Request) -> Response:
         budget = self._budgets.get(request.connection)

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from tieout.canonical.ids import Ref
 from tieout.canonical.model import Value, encode
 from tieout.canonical.money import to_major
@@ -157,7 +159,10 @@ class DryRun(Run):
             detail=details[verdict],
         )
         if row.state == "CONFIRMED" and row.receipt:
-            return receipt_of(row)
+            receipt, document = receipt_of(row), self.documents.get(row.effect_key)
+            if document is None:
+                return receipt
+            return replace(receipt, number=document.number, period=document.period)
         return Receipt(external_id=row.external_id or NEW)
 
     async def settled(self, row: EffectRow, facts: Facts) -> Receipt:

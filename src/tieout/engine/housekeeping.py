@@ -49,7 +49,7 @@ class Housekeeping:
         loops = [
             self._every(real, self.heartbeat),
             self._every(real, self.reap),
-            self._every(self.hub.policy.command_seconds_real, self.commands),
+            self._every(self.hub.policy.command_poll_real_seconds, self.commands),
             self._every(max(self.hub.policy.status_poll_seconds / factor, 0.2), self.statuses),
             self._every(60 / factor, self.waits),
             self._every(max(self.hub.policy.seal_seconds / factor, 1), self.seal),

@@ -39,7 +39,7 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     wait_deadline: timedelta = timedelta(days=7)
     status_poll_seconds: int = 20
     seal_seconds: int = 30
-    command_seconds_real: float = 0.2
+    command_poll_real_seconds: float = 0.2
     echo_suppression: bool = True
 
 

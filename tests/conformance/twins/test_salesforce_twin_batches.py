@@ -242,7 +242,9 @@ def test_reads_alone_are_no_write(org: Org) -> None:
     org.call("POST", "/composite/batch", {"batchRequests": [{"url": "v68.0/limits"}]})
     org.call("POST", "/composite", {"compositeRequest": []})
     writes = [
-        entry["writes"] for entry in org.served.log() if entry["operation"] in ("composite", "composite_batch")
+        entry["writes"]
+        for entry in org.served.log()
+        if entry["operation"] in ("composite", "composite_batch")
     ]
     assert writes[-4:] == [False, True, False, True]
 

@@ -254,8 +254,8 @@ async def test_contract_lines_come_from_subscriptions_invoices_and_schedules() -
     }
     api, _ = connection(
         page(invoice(line("il_1", 10000), setup, total=60000)),
-        page(fixture("subscription__active")),
         page(fixture("schedule__future")),
+        page(fixture("subscription__active")),
         product_prefix="prod_",
     )
     lines = [row async for row in api.contract_lines()]

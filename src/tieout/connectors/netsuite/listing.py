@@ -189,14 +189,14 @@ class Listing(Reading):
             documents.update((str(row["id"]), row) for row in rows)
             settled.update(await self._applications(int(rows[0]["id"]), int(rows[-1]["id"])))
         carried = {id: _Carried.of(row, self._functional(_subsidiary(row))) for id, row in documents.items()}
+        whole = {id: one.functional_minor for id, one in carried.items()}
         sums: dict[tuple[str, str], int] = {}
         for id, row in documents.items():
-            amount_minor = 0
+            # Its own amount, whatever others have settled of it by now: a payment may have a lower id than its invoice.
+            amount_minor = whole[id]
             for document, part in settled.get(id, ()):
                 if document in carried:
-                    amount_minor += carried[document].take(part)
-                    carried[id].take(part)
-            amount_minor += carried[id].functional_minor
+                    amount_minor += carried[document].take(part) - carried[id].take(part)
             key = (_subsidiary(row), str(row.get("postingperiod") or ""))
             sums[key] = sums.get(key, 0) + RECEIVABLES_SIGN[str(row["type"])] * amount_minor
         return sums
