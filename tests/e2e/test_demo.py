@@ -121,7 +121,6 @@ def faulty(seed: int, customers: int, *options: str) -> dict:
     assert run.code == 0, run.errors
     planned(run.document)
     assert run.hash == undisturbed(customers, seed).hash
-    assert run.document["seconds"] < 180
     return run.document
 
 
