@@ -114,7 +114,6 @@ class Run:
         self.posted_now: dict[str, bool] = {}
         self.key = key_name(lane.lane_id, lane.kind)
         self._frozen = msgspec.json.decode(lane.frozen, type=Frozen) if lane.frozen else None
-        self._entity: LegalEntity | None = None
         self._known: dict[tuple[str, Ref], Ref] = {}
 
     # -- what the hub knows -------------------------------------------------------------------------------------
@@ -269,7 +268,6 @@ class Run:
         """Legal entity and connections of this lane, frozen by its first effect. Raises Diverged when a later run
         would choose others: before any key is computed, so that nothing is made a second time elsewhere."""
         chosen = Frozen(entity=entity.code, connections=connections)
-        self._entity = entity
         if self._frozen is not None and self._frozen != chosen:
             raise Diverged(
                 "diverged_route",

@@ -38,9 +38,6 @@ COLUMNS = (
     "effect_key, connection, kind, external_id, number, status, entity, currency, total_minor, tax_minor, day, period, "
     "source, source_number, reason, lane_id, trace, verified_at, differences"
 )
-BY_EFFECT = Statement(
-    "documents.by_effect", f"SELECT {COLUMNS} FROM documents WHERE effect_key = :effect_key", returns=True
-)
 OF_LANE = Statement(
     "documents.of_lane", f"SELECT {COLUMNS} FROM documents WHERE lane_id = :lane_id", returns=True
 )
@@ -56,47 +53,16 @@ UNPOSTED = Statement(
     returns=True,
 )
 ALL = Statement("documents.all", f"SELECT {COLUMNS} FROM documents ORDER BY created_at", returns=True)
-OF_TRACE = Statement(
-    "documents.of_trace",
-    f"SELECT {COLUMNS} FROM documents WHERE trace = :trace ORDER BY created_at",
-    returns=True,
-)
-SEARCH = Statement(
-    "documents.search",
-    """SELECT DISTINCT trace FROM documents WHERE number = :term OR source_number = :term OR external_id =
-       :term OR source LIKE :pattern ESCAPE '!'""",
-    returns=True,
-)
 
 BIND = Statement(
     "crosswalk.bind",
     """INSERT INTO crosswalk (kind, canonical_id, connection, external_id, valid_from) VALUES (:kind, :canonical_id,
        :connection, :external_id, :now) ON CONFLICT (kind, canonical_id, connection, external_id) DO NOTHING""",
 )
-UNBIND = Statement(
-    "crosswalk.unbind",
-    """UPDATE crosswalk SET valid_to = :now WHERE kind = :kind AND connection = :connection AND external_id =
-       :external_id
-       AND valid_to IS NULL""",
-)
 # Their id to ours, and ours to theirs: only bindings in force.
 RESOLVE = Statement(
     "crosswalk.resolve",
     """SELECT canonical_id FROM crosswalk WHERE connection = :connection AND kind = :kind AND external_id = :external_id
        AND valid_to IS NULL""",
-    returns=True,
-)
-BOUND = Statement(
-    "crosswalk.bound",
-    """SELECT external_id FROM crosswalk WHERE kind = :kind AND canonical_id = :canonical_id AND connection =
-       :connection
-       AND valid_to IS NULL""",
-    returns=True,
-)
-BINDINGS = Statement(
-    "crosswalk.bindings",
-    """SELECT connection, external_id, valid_from, valid_to FROM crosswalk WHERE kind = :kind AND canonical_id
-       = :canonical_id
-       ORDER BY valid_from""",
     returns=True,
 )

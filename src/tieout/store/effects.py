@@ -83,21 +83,6 @@ RECORDED = Statement(
        WHERE documents.kind IN ('invoice', 'credit_memo', 'payment', 'refund')""",
     returns=True,
 )
-BY_OUTSIDE = Statement(
-    "effects.by_outside",
-    """SELECT effect_key, lane_id, trace FROM effects WHERE external_id = :term OR document_key = :term OR
-       effect_key = :term
-       OR source LIKE :pattern ESCAPE '!'""",
-    returns=True,
-)
-OF_TRACE = Statement(
-    "effects.of_trace",
-    """SELECT effect_key, document_key, lane_id, connection, operation, source, state, epoch, attempt,
-       first_sent_at, sent_at,
-       confirmed_at, external_id, receipt, resolved_by, error, decisions FROM effects WHERE trace = :trace
-       ORDER BY planned_at""",
-    returns=True,
-)
 
 ASSIGN_COLUMNS = "assign_key, revision, state, fields_hash, attempt"
 ASSIGNS_OF_LANE = Statement(
@@ -142,10 +127,4 @@ ASSIGNS_TO_VERIFY = Statement(
 ASSIGN_VERIFY_AT = Statement(
     "assigns.verify_at",
     "UPDATE assigns SET verify_at = :verify_at WHERE assign_key = :assign_key AND revision = :revision",
-)
-ASSIGNS_OF_TRACE = Statement(
-    "assigns.of_trace",
-    """SELECT connection, kind, target_id, field_group, revision, state, planned_at, confirmed_at, attempt FROM assigns
-       WHERE trace = :trace ORDER BY planned_at""",
-    returns=True,
 )

@@ -59,11 +59,6 @@ OF_LANE = Statement(
        WHERE lane_id = :lane_id ORDER BY seq""",
     returns=True,
 )
-BODY = Statement(
-    "inbox.body",
-    "SELECT body FROM inbox WHERE connection = :connection AND event_id = :event_id",
-    returns=True,
-)
 KNOWN = Statement(
     "inbox.known",
     "SELECT state FROM inbox WHERE connection = :connection AND event_id = :event_id",

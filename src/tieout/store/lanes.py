@@ -103,12 +103,6 @@ BY_ID = Statement(
        WHERE lane_id = :lane_id""",
     returns=True,
 )
-OF_SUBJECT = Statement(
-    "lanes.of_subject",
-    "SELECT lane_id, trace FROM lanes WHERE lane_id LIKE :pattern ESCAPE '!' LIMIT 20",
-    returns=True,
-)
-OF_TRACE = Statement("lanes.of_trace", "SELECT lane_id FROM lanes WHERE trace = :trace", returns=True)
 STATES = Statement("lanes.states", "SELECT state, COUNT(*) FROM lanes GROUP BY state", returns=True)
 NEXT_DUE = Statement("lanes.next_due", "SELECT MIN(due_at) FROM lanes WHERE state = 'ready'", returns=True)
 # Lanes of workers whose lease ran out: free again, under the next fence.

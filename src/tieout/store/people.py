@@ -42,11 +42,6 @@ OF_LANE = Statement(
     f"SELECT {COLUMNS} FROM exceptions WHERE lane_id = :lane_id AND state <> 'resolved'",
     returns=True,
 )
-OF_TRACE = Statement(
-    "exceptions.of_trace",
-    f"SELECT {COLUMNS} FROM exceptions WHERE trace = :trace ORDER BY opened_at",
-    returns=True,
-)
 RESOLVE = Statement(
     "exceptions.resolve",
     """UPDATE exceptions SET state = 'resolved', resolved_at = :now, resolution = :resolution
@@ -132,11 +127,6 @@ AUDIT = Statement(
     """INSERT INTO audit (audit_id, at, actor, action, subject, trace, detail)
        VALUES (:audit_id, :at, :actor, :action, :subject, :trace, :detail)""",
     rows=1,
-)
-AUDIT_OF_TRACE = Statement(
-    "audit.of_trace",
-    "SELECT at, actor, action, subject, detail FROM audit WHERE trace = :trace ORDER BY seq",
-    returns=True,
 )
 AUDIT_UNSEALED = Statement(
     "audit.unsealed",

@@ -18,16 +18,6 @@ ALL = Statement(
     "SELECT key, body, updated_at, trace FROM records WHERE kind = :kind ORDER BY key",
     returns=True,
 )
-OF_TRACE = Statement(
-    "records.of_trace",
-    "SELECT kind, key, updated_at FROM records WHERE trace = :trace ORDER BY updated_at",
-    returns=True,
-)
-TRACE_OF = Statement(
-    "records.trace_of",
-    "SELECT trace FROM records WHERE key LIKE :pattern ESCAPE '!' AND trace <> ''",
-    returns=True,
-)
 
 FEED = Statement(
     "feeds.load",
@@ -49,7 +39,6 @@ FEED_MOVE = Statement(
        WHERE connection = :connection AND worker_id = :worker AND revision = :revision""",
     rows=1,
 )
-FEED_RELEASE = Statement("feeds.release", "UPDATE feeds SET worker_id = '' WHERE worker_id = :worker")
 
 PIN = Statement(
     "pins.set",
@@ -63,10 +52,8 @@ KEY_SAVE = Statement(
     "keys.save",
     "INSERT INTO keys (name, wrapped, made_at) VALUES (:name, :wrapped, :now) ON CONFLICT (name) DO NOTHING",
 )
-KEY_ERASE = Statement("keys.erase", "DELETE FROM keys WHERE name = :name", rows=1)
 COUNT = Statement(
     "counters.add",
     """INSERT INTO counters (name, value) VALUES (:name, :value)
        ON CONFLICT (name) DO UPDATE SET value = counters.value + excluded.value""",
 )
-COUNTERS = Statement("counters.all", "SELECT name, value FROM counters", returns=True)

@@ -104,12 +104,6 @@ AUDIT_OF = Statement(
     "SELECT at, actor, action, subject, detail FROM audit WHERE trace = :trace ORDER BY seq",
     returns=True,
 )
-CROSSWALK = Statement(
-    "stories.crosswalk",
-    """SELECT kind, canonical_id FROM crosswalk WHERE connection = :connection AND kind = :kind
-       AND external_id = :term""",
-    returns=True,
-)
 # For the status page: what is due, and what is only due later.
 READY = Statement(
     "stories.ready",

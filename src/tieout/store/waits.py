@@ -15,7 +15,6 @@ MEET = Statement(
 MET = Statement(
     "needs.met", "SELECT value FROM needs WHERE need_key = :need_key AND met_at IS NOT NULL", returns=True
 )
-UNMEET = Statement("needs.unmeet", "UPDATE needs SET met_at = NULL WHERE need_key = :need_key")
 WAIT = Statement(
     "waiters.add",
     """INSERT INTO waiters (lane_id, need_key, on_lane, what, since, deadline_at)
