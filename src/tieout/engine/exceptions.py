@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tieout.engine.hub import Hub
-from tieout.engine.stops import Blocked, Parked
+from tieout.engine.stops import NO_FACTS, Blocked, Facts, Parked
 from tieout.store import people
 from tieout.store.statements import Step
 
@@ -13,53 +13,71 @@ if TYPE_CHECKING:
     from tieout.engine.run import Run
 
 
-def opened(hub: Hub, run: Run, parked: Parked) -> Step:
-    """The step that opens the exception of a parked document; one that is open already is left as it is."""
+def exception(
+    hub: Hub,
+    code: str,
+    document: str,
+    cause: str,
+    remedy: str,
+    facts: Facts = NO_FACTS,
+    *,
+    lane_id: str = "",
+    blocker: str = "",
+    effect_key: str = "",
+    trace: str = "",
+    detail: str = "",
+) -> Step:
+    """The step that opens an exception; one that is open already for the same cause is left as it is."""
     return (
         people.OPEN,
         {
             "exception_id": hub.ids.new(),
-            "code": parked.code,
-            "lane_id": run.lane.lane_id,
-            "blocker": "",
-            "document": str(run.lane.subject),
-            "number": parked.facts.number,
-            "entity": parked.facts.entity or run.entity_code,
-            "currency": parked.facts.currency,
-            "amount_minor": parked.facts.amount_minor,
-            "cause": parked.cause,
-            "remedy": parked.remedy,
+            "code": code,
+            "lane_id": lane_id,
+            "blocker": blocker,
+            "document": document,
+            "number": facts.number,
+            "entity": facts.entity,
+            "currency": facts.currency,
+            "amount_minor": facts.amount_minor,
+            "cause": cause,
+            "remedy": remedy,
             "owner": "",
-            "effect_key": parked.effect_key,
-            "trace": run.trace,
-            "detail": parked.detail,
+            "effect_key": effect_key,
+            "trace": trace,
+            "detail": detail,
             "now": hub.now(),
         },
     )
 
 
-def blocked(hub: Hub, run: Run, stop: Blocked) -> list[Step]:
-    """One exception for the whole scope, however many documents it holds back."""
-    return [
-        (
-            people.OPEN,
-            {
-                "exception_id": hub.ids.new(),
-                "code": f"blocked_{stop.scope}",
-                "lane_id": "",
-                "blocker": stop.blocker,
-                "document": stop.key,
-                "number": "",
-                "entity": run.entity_code,
-                "currency": "",
-                "amount_minor": None,
-                "cause": stop.message,
-                "remedy": stop.remedy,
-                "owner": "",
-                "effect_key": "",
-                "trace": "",
-                "detail": "",
-                "now": hub.now(),
-            },
+def opened(hub: Hub, run: Run, parked: Parked) -> Step:
+    """The exception of a parked document."""
+    facts = parked.facts
+    if not facts.entity:
+        facts = Facts(
+            amount_minor=facts.amount_minor,
+            currency=facts.currency,
+            entity=run.entity_code,
+            number=facts.number,
         )
-    ]
+    return exception(
+        hub,
+        parked.code,
+        str(run.lane.subject),
+        parked.cause,
+        parked.remedy,
+        facts,
+        lane_id=run.lane.lane_id,
+        effect_key=parked.effect_key,
+        trace=run.trace,
+        detail=parked.detail,
+    )
+
+
+def blocked(hub: Hub, run: Run, stop: Blocked) -> Step:
+    """One exception for the whole scope, however many documents it holds back."""
+    facts = Facts(entity=run.entity_code)
+    return exception(
+        hub, f"blocked_{stop.scope}", stop.key, stop.message, stop.remedy, facts, blocker=stop.blocker
+    )

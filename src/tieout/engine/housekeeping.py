@@ -17,6 +17,7 @@ from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
 from tieout.engine import feeds, sealing
 from tieout.engine.commands import execute_waiting
+from tieout.engine.exceptions import exception
 from tieout.engine.hub import Hub
 from tieout.engine.keys import wire_key
 from tieout.engine.lease import Lease
@@ -198,9 +199,7 @@ class Housekeeping:
         outcome = await api.assign(target, group, fields, keys)
         if isinstance(outcome, Rejected):
             log.error("assign_rejected", target=str(target), group=group, code=outcome.code)
-            await self.hub.store.commit(
-                [(people.OPEN, _refused(self.hub, target, group, outcome, keys.trace))]
-            )
+            await self.hub.store.commit([_refused(self.hub, target, group, outcome, keys.trace)])
             return None
         return later
 
@@ -219,26 +218,16 @@ class Housekeeping:
             self.worker.wake()
         for lane_id, _, what, since in await self.hub.store.fetch(waits.OVERDUE, {"now": now, "limit": 100}):
             days = (now - since) // 86_400_000_000
-            row = {
-                "exception_id": self.hub.ids.new(),
-                "code": "waited_too_long",
-                "lane_id": lane_id,
-                "blocker": "",
-                "document": lane_id,
-                "number": "",
-                "entity": "",
-                "currency": "",
-                "amount_minor": None,
-                "cause": f"waited {days} days for {what}",
-                "remedy": "provide what it waits for, then `tieout exceptions retry`",
-                "owner": "",
-                "effect_key": "",
-                "trace": "",
-                "detail": "",
-                "now": now,
-            }
+            opened = exception(
+                self.hub,
+                "waited_too_long",
+                lane_id,
+                f"waited {days} days for {what}",
+                "provide what it waits for, then `tieout exceptions retry`",
+                lane_id=lane_id,
+            )
             try:
-                await self.hub.store.commit([(waits.PARK_WAITING, {"lane_id": lane_id}), (people.OPEN, row)])
+                await self.hub.store.commit([(waits.PARK_WAITING, {"lane_id": lane_id}), opened])
             except Refused:
                 continue
         await self.hub.store.commit([(people.REOPEN_DUE, {"now": now})])
@@ -263,23 +252,15 @@ class Housekeeping:
             budget.recover()
 
 
-def _refused(hub: Hub, target: Ref, group: str, outcome: Rejected, trace: str) -> dict[str, object]:
+def _refused(hub: Hub, target: Ref, group: str, outcome: Rejected, trace: str) -> Step:
     """The exception of fields that the other side does not take a second time."""
-    return {
-        "exception_id": hub.ids.new(),
-        "code": "assign_rejected",
-        "lane_id": "",
-        "blocker": "",
-        "document": str(target),
-        "number": "",
-        "entity": "",
-        "currency": "",
-        "amount_minor": None,
-        "cause": f"{group} of {target} shows an older value and is refused: {outcome.message}",
-        "remedy": "set it there by hand, then `tieout exceptions resolve`",
-        "owner": "",
-        "effect_key": str(target),
-        "trace": trace,
-        "detail": outcome.code,
-        "now": hub.now(),
-    }
+    return exception(
+        hub,
+        "assign_rejected",
+        str(target),
+        f"{group} of {target} shows an older value and is refused: {outcome.message}",
+        "set it there by hand, then `tieout exceptions resolve`",
+        effect_key=str(target),
+        trace=trace,
+        detail=outcome.code,
+    )

@@ -25,6 +25,7 @@ from tieout.canonical.outcome import (
     Transient,
 )
 from tieout.connectors.contract import Checker, Finding, Identity, connection_blocked
+from tieout.engine.exceptions import exception
 from tieout.engine.hub import Connection, Hub
 from tieout.store import lanes, people, records
 from tieout.store.statements import Step, StoreUnavailable
@@ -211,27 +212,15 @@ async def _hold(hub: Hub, connection: Connection, outcome: Transient | Misconfig
     if was == outcome:
         return
     log.error("connection_parked", connection=connection.name, reason=outcome.message)
-    opened = {
-        "exception_id": hub.ids.new(),
-        "code": "blocked_connection",
-        "lane_id": "",
-        "blocker": f"connection|{connection.name}",
-        "document": connection.name,
-        "number": "",
-        "entity": "",
-        "currency": "",
-        "amount_minor": None,
-        "cause": outcome.message,
-        "remedy": outcome.remedy,
-        "owner": "",
-        "effect_key": "",
-        "trace": "",
-        "detail": "",
-        "now": hub.now(),
-    }
-    await hub.store.commit(
-        [(people.OPEN, opened), _audit(hub, "connection.parked", connection, outcome.message)]
+    opened = exception(
+        hub,
+        "blocked_connection",
+        connection.name,
+        outcome.message,
+        outcome.remedy,
+        blocker=f"connection|{connection.name}",
     )
+    await hub.store.commit([opened, _audit(hub, "connection.parked", connection, outcome.message)])
 
 
 async def _let_go(hub: Hub, connection: Connection) -> None:

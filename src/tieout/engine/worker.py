@@ -273,7 +273,7 @@ class Worker:
                 steps.append((lanes.PARK, {**names, "blocker": ""}))
             case Blocked():
                 steps += self._settled(run, "parked", ended.blocker)
-                steps += exceptions.blocked(self.hub, run, ended)
+                steps.append(exceptions.blocked(self.hub, run, ended))
                 steps.append((lanes.PARK, {**names, "blocker": ended.blocker}))
             case _:
                 raise TypeError(f"a run cannot end with {ended!r}")

@@ -14,8 +14,8 @@ import structlog
 from tieout.canonical.outcome import Misconfigured
 from tieout.connectors.contract import Forged, Inbound, Malformed
 from tieout.engine import inbox, pinning
+from tieout.engine.exceptions import exception
 from tieout.engine.hub import Connection, Hub
-from tieout.store import people
 from tieout.store.statements import Step, StoreUnavailable
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -120,27 +120,7 @@ class Hooks:
 
 def _stranger(hub: Hub, name: str, wrong: Misconfigured) -> Step:
     """The exception of events that another account, or the other mode, sends to this connection: one, however many."""
-    return (
-        people.OPEN,
-        {
-            "exception_id": hub.ids.new(),
-            "code": "stranger",
-            "lane_id": "",
-            "blocker": f"webhooks|{name}",
-            "document": name,
-            "number": "",
-            "entity": "",
-            "currency": "",
-            "amount_minor": None,
-            "cause": wrong.message,
-            "remedy": wrong.remedy,
-            "owner": "",
-            "effect_key": "",
-            "trace": "",
-            "detail": "",
-            "now": hub.now(),
-        },
-    )
+    return exception(hub, "stranger", name, wrong.message, wrong.remedy, blocker=f"webhooks|{name}")
 
 
 async def _read(scope: Scope, receive: Receive, most: int) -> bytes:
