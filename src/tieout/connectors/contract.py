@@ -6,7 +6,7 @@ visibility delay and uniqueness class are data here, because the engine's safety
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -213,6 +213,44 @@ class Assigner(Protocol, metaclass=Capability):
 
     async def assign(self, target: Ref, group: str, fields: Fields, keys: Keys) -> SendOutcome: ...
     async def read_back(self, target: Ref, group: str, fields: Fields) -> Fields: ...
+
+
+class Assignment(Value, frozen=True):
+    """One `assign` of a batch."""
+
+    target: Ref
+    group: str
+    fields: Fields
+    keys: Keys
+
+
+@runtime_checkable
+class BulkAssigner(Protocol, metaclass=Capability):
+    """Set fields of many records in one call: at most `most_assigns`, each of another record. Answers the outcome of
+    each by its *effect key*, matched by what the vendor says of the record and never by position alone; what the vendor
+    did not answer for is missing, and unknown. The records are independent: one's refusal undoes no other."""
+
+    most_assigns: int
+
+    async def assign_many(self, assignments: Sequence[Assignment]) -> Mapping[str, SendOutcome]: ...
+
+
+@runtime_checkable
+class BulkWriter(Protocol, metaclass=Capability):
+    """Make many documents of one operation in one call. `batch_sizes`: operation -> most items (an operation that is
+    missing has no bulk). `batch` is the wire key of the batch itself, the same when the same batch is sent again. Both
+    answer by *document key*, matched by our key and never by position; an item without an answer is missing, and
+    unknown. `find_many` looks all of them up in as few calls as there are pages; items are (write, keys, last byte
+    sent at)."""
+
+    batch_sizes: Mapping[str, int]
+
+    async def send_many(
+        self, operation: str, items: Sequence[tuple[Write, Keys]], batch: str
+    ) -> Mapping[str, SendOutcome]: ...
+    async def find_many(
+        self, operation: str, items: Sequence[tuple[Write, Keys, datetime]]
+    ) -> Mapping[str, FindOutcome]: ...
 
 
 @runtime_checkable
