@@ -152,11 +152,13 @@ class RefundWrite(Value, frozen=True, tag_field="write", tag="refund.v1"):
     trace: str = ""
 
 
-class ApproveWrite(Value, frozen=True, tag_field="write", tag="approve.v1"):
-    """Approve (post) a document that was created pending."""
+class ApproveWrite(Value, frozen=True, tag_field="write", tag="approve.v1", omit_defaults=True):
+    """Approve (post) a document that was created pending. `applies_to` is what the document settles, where an ERP
+    settles only what is posted; left out where nothing is."""
 
     document: str
     kind: str
+    applies_to: tuple[tuple[str, int], ...] = ()
 
 
 Write: TypeAlias = (

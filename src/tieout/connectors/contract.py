@@ -308,7 +308,7 @@ class LedgerReader(Protocol, metaclass=Capability):
 @runtime_checkable
 class Catalogue(Protocol, metaclass=Capability):
     """What the other side knows: accounting periods per subsidiary, credit holds, products, items, accounts, tax
-    codes."""
+    codes. `*` among the codes of a kind: the system has none to choose from, and takes any."""
 
     async def periods(self, subsidiary: str) -> tuple[AccountingPeriod, ...]: ...
     async def codes(self, kind: str) -> frozenset[str]: ...

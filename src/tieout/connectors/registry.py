@@ -11,6 +11,7 @@ _OURS = {
     "salesforce": "tieout.connectors.salesforce",
     "stripe": "tieout.connectors.stripe",
     "netsuite": "tieout.connectors.netsuite",
+    "tryton": "tieout.connectors.tryton",
 }
 
 

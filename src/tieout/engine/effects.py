@@ -21,7 +21,7 @@ from tieout.canonical.outcome import (
     Rejected,
     SendOutcome,
 )
-from tieout.canonical.write import ApproveWrite, Write, decode_write, encode_write
+from tieout.canonical.write import ApproveWrite, DocumentWrite, Write, decode_write, encode_write
 from tieout.connectors.contract import Approver, Keys, OperationTraits, Verifier, Writer
 from tieout.engine.keys import content_hash, document_key, wire_key
 from tieout.engine.ledger import (
@@ -474,9 +474,11 @@ async def _post_settled(run: Run, row: EffectRow) -> None:
 async def _posted_by_us(run: Run, row: EffectRow, kind: str, source: Ref) -> bool:
     """Post a created document where the hub may: an effect of its own, so that it too is made at most once."""
     api = run.hub.connection(row.connection).api
-    if not isinstance(api, Approver) or not api.approves(decode_write(_unseal(run, row))):
+    made = decode_write(_unseal(run, row))
+    if not isinstance(api, Approver) or not api.approves(made):
         return False
-    approval = ApproveWrite(document=row.external_id, kind=kind)
+    settles = made.applies_to if isinstance(made, DocumentWrite) else ()
+    approval = ApproveWrite(document=row.external_id, kind=kind, applies_to=settles)
     key = f"{row.effect_key}|post"
     await create(run, row.connection, f"{kind}.post", approval, key=key, source=source, facts=NO_FACTS)
     now = run.hub.now()

@@ -96,5 +96,6 @@ def unknown_codes(
         for name in ("items", "accounts")
         for row in data.tables[name].rows
         for column, codes in known.items()
-        if row.cells[column] and row.cells[column] not in codes
+        # `*`: the ERP has none of that kind to choose from, and takes any.
+        if row.cells[column] and row.cells[column] not in codes and "*" not in codes
     )

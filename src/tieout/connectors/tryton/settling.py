@@ -1,0 +1,249 @@
+"""What settles what: documents of one customer's receivables against each other.
+
+The server has no apply list. A payment or credit note settles an invoice by a move of its own between two lines of the
+receivables account, which changes no account's balance; its lines name the documents, and are tied to the invoices
+among these as their payments. What sums to nothing is reconciled. Every step looks first, so that the whole may be
+repeated after any interruption.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from tieout.canonical.journal import AccountingPeriod
+from tieout.canonical.outcome import Failure, Misconfigured, Rejected
+from tieout.connectors.tryton.catalogue import Catalogue
+from tieout.connectors.tryton.client import NotDone
+from tieout.connectors.tryton.mapping import INVOICE, MOVE, internal_id, minor
+from tieout.connectors.tryton.outbound import move_line
+from tieout.connectors.tryton.wire import Row
+
+TITLE = "Application"
+LINE_FIELDS = [
+    "move",
+    "account",
+    "party",
+    "debit",
+    "credit",
+    "description",
+    "invoice_payment",
+    "reconciliation",
+    "move_state",
+]
+Lines = list[Row]
+
+
+class Settling(Catalogue):
+    """Base of the writer and of the assigner. Callers hold the company's poster."""
+
+    async def settled(self, origin: str, company: str) -> dict[str, int]:
+        """What a payment or credit note settles by posted moves: minor units by document. Raises Failure."""
+        _, lines = await self._applications(origin)
+        currency = await self.code_tables.currency(company)
+        return _sums((one for one in lines if one["move_state"] == "posted"), origin, currency)
+
+    async def settle(self, origin: str, wanted: Mapping[str, int], company: str) -> None:
+        """Make what `origin` settles exactly this. Raises NotDone, Failure."""
+        currency = await self.code_tables.currency(company)
+        moves, lines = await self._applications(origin)
+        posted = [one for one in lines if one["move_state"] == "posted"]
+        missing = _difference(wanted, _sums(posted, origin, currency))
+        drafts = [move for move in moves if move["state"] == "draft"]
+        adopted = None
+        for move in drafts:
+            of_move = [one for one in lines if one["move"] == move["id"]]
+            if adopted is None and missing and _sums(of_move, origin, currency) == missing:
+                adopted = int(move["id"])
+            else:
+                await self._write("model.account.move.delete", [move["id"]], company=company)
+        if missing:
+            if any(amount < 0 for amount in missing.values()):
+                await self._reopen([origin, *missing], company)
+            move_id = adopted or await self._apply(origin, missing, company, currency)
+            await self._write("model.account.move.post", [move_id], company=company)
+        await self._tie(origin, [*wanted, *missing], company)
+
+    async def settle_lines(self, move: int, company: str) -> None:
+        """Tie the lines of a posted refund to the documents that they name. Raises NotDone, Failure."""
+        lines = await self._lines([["move", "=", move]])
+        documents = [str(one["description"]) for one in lines if _names(one)]
+        await self._tie_lines(lines, company)
+        await self._reconcile(documents, company)
+
+    # -- moves ----------------------------------------------------------------------------------------------------
+    async def _applications(self, origin: str) -> tuple[Lines, Lines]:
+        """The moves by which a document settles others, and their lines."""
+        moves = await self.client.rows(
+            "account.move",
+            [["origin", "=", _reference(origin)], ["description", "=", TITLE]],
+            ["state", "date"],
+            operation="find.applications",
+        )
+        lines = await self._lines([["move", "in", [one["id"] for one in moves]]]) if moves else []
+        return moves, lines
+
+    async def _lines(self, domain: list[Any]) -> Lines:
+        return await self.client.rows("account.move.line", domain, LINE_FIELDS, operation="find.applications")
+
+    async def _apply(self, origin: str, missing: Mapping[str, int], company: str, currency: str) -> int:
+        """A draft move that settles what is missing."""
+        head = await self._open_side(origin, company)
+        days = [head["day"]]
+        lines: list[Any] = []
+        for document, amount in sorted(missing.items()):
+            there = await self._open_side(document, company)
+            days.append(there["day"])
+            lines.append(move_line(there["account"], -amount, currency, there["party"], document))
+            lines.append(move_line(head["account"], amount, currency, head["party"], origin))
+        day, period = await self._open_day(max(days), company)
+        body = {
+            "company": int(company),
+            "journal": await self.code_tables.id("journal", self.config.settling_journal, company),
+            "period": int(period.id),
+            "date": day,
+            "description": TITLE,
+            "origin": _reference(origin),
+            "lines": [["create", lines]],
+        }
+        made = await self._write("model.account.move.create", [body], company=company)
+        return int(made[0])
+
+    async def _open_side(self, document: str, company: str) -> Row:
+        """Account, party and day of a document's receivables side."""
+        invoice, move = internal_id(document, INVOICE), internal_id(document, MOVE)
+        if invoice is not None:
+            fields = ["account", "party", "accounting_date", "invoice_date"]
+            rows = await self.client.rows(
+                "account.invoice", [["id", "=", invoice]], fields, operation="find.applications"
+            )
+            if rows:
+                day = rows[0].get("accounting_date") or rows[0].get("invoice_date")
+                return {"account": rows[0]["account"], "party": rows[0]["party"], "day": day}
+        elif move is not None:
+            receivables = await self.code_tables.receivables(company)
+            lines = await self.client.rows(
+                "account.move.line",
+                [["move", "=", move], ["account", "in", sorted(receivables)]],
+                ["account", "party", "date"],
+                operation="find.applications",
+            )
+            if lines:
+                return {"account": lines[0]["account"], "party": lines[0]["party"], "day": lines[0]["date"]}
+        raise Failure(Rejected(code="NO_DOCUMENT", message=f"there is no document {document} to settle"))
+
+    async def _open_day(self, day: date, company: str) -> tuple[date, AccountingPeriod]:
+        """The first day from this one on in an open period: a settlement changes no balance of any period."""
+        for seconds in (None, 0):
+            for period in await self.known_periods(company, younger_than_seconds=seconds):
+                if period.end >= day and period.status == "open":
+                    return max(day, period.start), period
+        message, remedy = f"no period from {day} on is open", "open one"
+        raise Failure(
+            Misconfigured(
+                scope="period",
+                key=f"{self.config.entity(company)}|{day:%Y-%m}",
+                message=message,
+                remedy=remedy,
+            )
+        )
+
+    # -- ties and reconciliations ---------------------------------------------------------------------------------
+    async def _tie(self, origin: str, documents: Iterable[str], company: str) -> None:
+        _, lines = await self._applications(origin)
+        posted = [one for one in lines if one["move_state"] == "posted"]
+        await self._tie_lines(posted, company)
+        await self._reconcile([origin, *documents], company)
+
+    async def _tie_lines(self, lines: Lines, company: str) -> None:
+        """Make each line that names an invoice or credit note one of its payment lines."""
+        wanted: dict[int, list[int]] = defaultdict(list)
+        for line in lines:
+            invoice = internal_id(str(line.get("description") or ""), INVOICE)
+            if invoice is not None and not line.get("invoice_payment"):
+                wanted[invoice].append(int(line["id"]))
+        for invoice, ids in sorted(wanted.items()):
+            values = {"payment_lines": [["add", ids]]}
+            await self._write("model.account.invoice.write", [invoice], values, company=company)
+
+    async def _reconcile(self, documents: Iterable[str], company: str) -> None:
+        """Reconcile the open lines of each document where they sum to nothing."""
+        for document in sorted(set(documents)):
+            ids = await self._open_lines(document, company)
+            if ids:
+                await self._wizard("account.move.reconcile_lines", ids, company)
+
+    async def _open_lines(self, document: str, company: str) -> list[int]:
+        """The unreconciled receivables lines of a document with all that settles it, if they sum to nothing."""
+        lines = [one for one in await self._side_lines(document, company) if not one.get("reconciliation")]
+        total = sum((Decimal(str(one["debit"])) - Decimal(str(one["credit"])) for one in lines), Decimal(0))
+        return [int(one["id"]) for one in lines] if len(lines) > 1 and not total else []
+
+    async def _side_lines(self, document: str, company: str) -> Lines:
+        invoice, move = internal_id(document, INVOICE), internal_id(document, MOVE)
+        if invoice is not None:
+            rows = await self.client.rows(
+                "account.invoice",
+                [["id", "=", invoice]],
+                ["lines_to_pay", "payment_lines"],
+                operation="find.applications",
+            )
+            ids = [*rows[0]["lines_to_pay"], *rows[0]["payment_lines"]] if rows else []
+            return await self._lines([["id", "in", ids]]) if ids else []
+        receivables = sorted(await self.code_tables.receivables(company))
+        ours = ["OR", ["move", "=", move], ["description", "=", document]]
+        return await self._lines([["account", "in", receivables], ["move_state", "=", "posted"], ours])
+
+    async def _reopen(self, documents: Iterable[str], company: str) -> None:
+        """Take back the reconciliations of documents of which less is to be settled."""
+        found: set[int] = set()
+        for document in documents:
+            lines = await self._side_lines(document, company)
+            found |= {int(one["reconciliation"]) for one in lines if one.get("reconciliation")}
+        if found:
+            await self._write("model.account.move.reconciliation.delete", sorted(found), company=company)
+
+    async def _wizard(self, name: str, ids: list[int], company: str) -> None:
+        active = {"active_model": "account.move.line", "active_id": ids[0], "active_ids": ids}
+        session, *_ = await self._write(f"wizard.{name}.create", company=company)
+        try:
+            await self._write(f"wizard.{name}.execute", session, {}, "start", company=company, **active)
+        finally:
+            # A session left over is the server's to clear.
+            with contextlib.suppress(NotDone):
+                await self._write(f"wizard.{name}.delete", session, company=company)
+
+    async def _write(self, method: str, *params: Any, company: str, **context: Any) -> Any:
+        return await self.client.write(
+            method, *params, operation="assign.applications", company=int(company), **context
+        )
+
+
+def _reference(document: str) -> str:
+    invoice = internal_id(document, INVOICE)
+    return f"account.invoice,{invoice}" if invoice is not None else f"account.move,{document[1:]}"
+
+
+def _names(line: Row) -> bool:
+    return internal_id(str(line.get("description") or ""), INVOICE, MOVE) is not None
+
+
+def _sums(lines: Iterable[Row], origin: str, currency: str) -> dict[str, int]:
+    """What lines settle, by document: what lowers a receivable counts up."""
+    found: dict[str, int] = defaultdict(int)
+    for line in lines:
+        amount = minor(line["credit"], currency) - minor(line["debit"], currency)
+        name = str(line.get("description") or "")
+        if name != origin and _names(line):
+            found[name] += amount
+    return {name: amount for name, amount in found.items() if amount}
+
+
+def _difference(wanted: Mapping[str, int], standing: Mapping[str, int]) -> dict[str, int]:
+    names = sorted({*wanted, *standing})
+    deltas = {name: wanted.get(name, 0) - standing.get(name, 0) for name in names}
+    return {name: delta for name, delta in deltas.items() if delta}

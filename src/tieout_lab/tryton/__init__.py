@@ -1,0 +1,1 @@
+"""Tryton, a real ERP, as a process of its own: installed, seeded, served, disturbed and judged; never imported."""

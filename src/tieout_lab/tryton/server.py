@@ -1,0 +1,281 @@
+"""The real server as a process: its environment, its template database, a copy of that for each run.
+
+The environment is made once per state of `requirements.txt`, the template once per state of what plants it; both are
+found again by a hash in their names. PostgreSQL is the caller's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from psycopg import sql
+
+from tieout_lab.tryton import seed
+from tieout_lab.tryton.rpc import Refused, Rpc
+
+HERE = Path(__file__).parent
+REQUIREMENTS = HERE / "requirements.txt"
+MODULES = ("account_invoice", "analytic_invoice")
+USER, PASSWORD = "admin", "tieout-lab"  # of a database that lives as long as a run
+ENVIRONMENT = ("TIEOUT_TRYTON_POSTGRES", "TIEOUT_TEST_POSTGRES")
+DEFAULT_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
+_START_SECONDS = 60
+_LOCK = 0x74696F75  # an advisory lock: one process at a time makes the template
+
+
+class NotThere(Exception):
+    """The server cannot be had here; the message says what is missing and what to do."""
+
+
+def postgres_url(given: str = "") -> str:
+    """The PostgreSQL to use: as given, else by environment, else the usual one on loopback. Raises NotThere."""
+    named = given or next((os.environ[name] for name in ENVIRONMENT if os.environ.get(name)), "")
+    url = named or DEFAULT_POSTGRES
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.Error as error:
+        how = "it was named" if named else f"the default; name another by --postgres or {ENVIRONMENT[0]}"
+        raise NotThere(
+            f"Tryton needs PostgreSQL, and {_shown(url)} ({how}) does not answer: {str(error).splitlines()[0]}"
+        ) from error
+    return url
+
+
+def _shown(url: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def cache() -> Path:
+    """Where environments are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "tieout" / "tryton"
+
+
+# -- the environment --------------------------------------------------------------------------------------------------
+
+
+def environment() -> Path:
+    """The folder of the environment's programs, made when it is not there yet. Raises NotThere."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    name = hashlib.sha256(REQUIREMENTS.read_bytes() + version.encode()).hexdigest()[:12]
+    folder = cache() / name
+    programs = folder / "bin"
+    if (folder / "complete").exists():
+        return programs
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(folder.parent / f"{name}.lock"):
+        if not (folder / "complete").exists():
+            venv.create(folder, with_pip=True, clear=True)
+            install = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            done = subprocess.run(
+                [*install, "--require-hashes", "-r", str(REQUIREMENTS)], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                last = "\n".join(done.stderr.strip().splitlines()[-5:])
+                raise NotThere(f"Tryton could not be installed into {folder}:\n{last}")
+            (folder / "complete").touch()
+    return programs
+
+
+@contextlib.contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    import fcntl
+
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+# -- databases --------------------------------------------------------------------------------------------------------
+
+
+def template(postgres: str) -> str:
+    """The name of the template database, made when it is not there yet: the modules' tables, and the demo companies.
+    Takes a minute the first time. Raises NotThere."""
+    material = REQUIREMENTS.read_bytes() + (HERE / "seed.py").read_bytes()
+    name = f"tieout_tryton_{hashlib.sha256(material).hexdigest()[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as link:
+        link.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        if not link.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+            making = f"{name}_making"
+            _drop(link, making)
+            link.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(making))
+            )
+            _plant(postgres, making)
+            link.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(making), sql.Identifier(name))
+            )
+    return name
+
+
+def _plant(postgres: str, database: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="tieout-tryton-") as folder:
+        server = Server(postgres, database, Path(folder))
+        secret = Path(folder) / "password"
+        secret.write_text(PASSWORD)
+        done = subprocess.run(
+            [
+                *(str(environment() / "trytond-admin"), "-c", str(server.configuration()), "-d", database),
+                *("--all", "--email", "lab@tieout.example", "-l", "en", "--activate-dependencies", "-u", *MODULES),
+            ],
+            env={**os.environ, "TRYTONPASSFILE": str(secret)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            last = "\n".join(done.stderr.strip().splitlines()[-5:])
+            raise NotThere(f"Tryton could not make its tables:\n{last}")
+        server.start()
+        try:
+            seed.plant(server.rpc())
+        finally:
+            server.stop()
+
+
+def copy(postgres: str, database: str) -> None:
+    """A fresh copy of the template under this name; what stood there before is gone. Raises NotThere."""
+    source = template(postgres)
+    with psycopg.connect(postgres, autocommit=True) as link:
+        # Two copies at once would each see the other as a user of the template.
+        link.execute("SELECT pg_advisory_lock(%s)", (_LOCK,))
+        _drop(link, database)
+        link.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(database), sql.Identifier(source))
+        )
+
+
+def drop(postgres: str, database: str) -> None:
+    """Remove a database, whoever is connected to it."""
+    with psycopg.connect(postgres, autocommit=True) as link:
+        _drop(link, database)
+
+
+def _drop(link: psycopg.Connection[tuple[object, ...]], database: str) -> None:
+    link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
+
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Server:
+    """One process over one database. `folder` holds its configuration and its log; `session_seconds` is how long a
+    session may idle."""
+
+    postgres: str
+    database: str
+    folder: Path
+    port: int = 0
+    session_seconds: int = 3600
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.port = self.port or _free_port()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def describe(self) -> dict[str, str]:
+        """What a client needs to talk to it, credentials included."""
+        return {"url": self.url, "database": self.database, "username": USER, "password": PASSWORD}
+
+    def configuration(self) -> Path:
+        """Write the server's configuration; answers its path."""
+        parts = urlsplit(self.postgres)
+        address = urlunsplit(parts._replace(path="/", query="", fragment=""))
+        path = self.folder / "trytond.conf"
+        path.write_text(
+            f"[web]\nlisten = 127.0.0.1:{self.port}\n[database]\nuri = {address}\n"
+            f"[session]\ntimeout = {self.session_seconds}\nmax_attempt = 1000\n[password]\nlength = 4\n"
+        )
+        path.chmod(0o600)
+        return path
+
+    def start(self) -> None:
+        """Start, and wait until it answers. Raises NotThere."""
+        with (self.folder / "trytond.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(environment() / "trytond"), "-c", str(self.configuration()), "-d", self.database],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_plain(os.environ),
+                # A Ctrl-C at the terminal is its owner's to handle.
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not self.answers():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                last = "\n".join((self.folder / "trytond.log").read_text(errors="replace").splitlines()[-5:])
+                raise NotThere(f"Tryton did not start:\n{last}")
+            time.sleep(0.1)
+
+    def answers(self) -> bool:
+        """Whether it lets its user in."""
+        try:
+            self.rpc(timeout_seconds=10)
+        except (OSError, Refused, ValueError):
+            return False
+        return True
+
+    def rpc(self, *, timeout_seconds: int = 60) -> Rpc:
+        """A signed-in client of the lab's own. Raises Refused, OSError."""
+        return Rpc(self.url, self.database, USER, PASSWORD, timeout_seconds=timeout_seconds)
+
+    def kill(self) -> None:
+        """kill -9, as a machine that is gone."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def stop(self) -> None:
+        """End it. There is nothing that it would have to put in order: what is not committed is rolled back."""
+        self.kill()
+
+
+def _plain(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process without what would reach into the other's."""
+    return {name: value for name, value in environ.items() if not name.startswith(("PYTHON", "TIEOUT_"))}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def served(postgres: str, name: str, **given: int) -> Iterator[Server]:
+    """A server over a fresh copy of the template; both are gone afterwards. Raises NotThere."""
+    copy(postgres, name)
+    try:
+        with tempfile.TemporaryDirectory(prefix="tieout-tryton-") as folder:
+            server = Server(postgres, name, Path(folder), **given)
+            server.start()
+            try:
+                yield server
+            finally:
+                server.stop()
+    finally:
+        drop(postgres, name)
