@@ -17,6 +17,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from tests import house_rules
+from tieout_lab.tryton import sabotage
+from tieout_lab.tryton.proxy import TrytonProxy
+from tieout_lab.tryton.server import NotThere, Server, served
+from tieout_lab.twins.clock import SystemTwinClock
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
@@ -25,6 +29,7 @@ TIERS = frozenset({"unit", "store", "conformance", "process", "simulation", "e2e
 
 POSTGRES = "TIEOUT_TEST_POSTGRES"
 REQUIRE_POSTGRES = "TIEOUT_REQUIRE_POSTGRES"
+REQUIRE_TRYTON = "TIEOUT_REQUIRE_TRYTON"
 NO_POSTGRES = f"PostgreSQL: {POSTGRES} names no server (postgresql://user@host:port/database)"
 
 _deselected: Counter[str] = Counter()
@@ -113,6 +118,31 @@ def _url(server: str, database: str) -> str:
     password = f":{parts['password']}" if "password" in parts else ""
     login = f"{user}{password}@" if user else ""
     return f"postgresql://{login}{parts.get('host', '127.0.0.1')}:{parts.get('port', 5432)}/{database}"
+
+
+# ------------------------------------------------------------------------------------------------------ Tryton
+
+
+@pytest.fixture(scope="session")
+def tryton_server(postgres_server: str) -> Iterator[Server]:
+    """The real ERP over a database of this test session's own."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    try:
+        with served(postgres_server, f"tieout_tryton_test_{os.getpid()}_{worker}") as server:
+            yield server
+    except NotThere as missing:
+        if os.environ.get(REQUIRE_TRYTON) == "1":
+            pytest.fail(f"Tryton: {missing}", pytrace=False)
+        pytest.skip(f"Tryton: {missing}")
+
+
+@pytest.fixture
+def tryton_proxy(tryton_server: Server) -> Iterator[TrytonProxy]:
+    """The real ERP behind its faults, as it was planted."""
+    if not tryton_server.answers():
+        tryton_server.start()
+    sabotage.empty(tryton_server)
+    yield TrytonProxy(SystemTwinClock(), tryton_server)
 
 
 # -------------------------------------------------------------------------------- the vendors' specifications

@@ -20,9 +20,14 @@ class NoTwins(Exception):
 
 @asynccontextmanager
 async def twins(
-    *, factor: int = 1, business: datetime | None = None, epoch: datetime | None = None, port_base: int = 0
+    *,
+    factor: int = 1,
+    business: datetime | None = None,
+    epoch: datetime | None = None,
+    port_base: int = 0,
+    tryton: str = "",
 ) -> AsyncIterator[dict[str, Any]]:
-    """Start all twins; gives what `tieout twins` prints. They end with this context, and with this process: they watch
+    """Start all twins, and the real ERP where its PostgreSQL is named; gives what `tieout twins` prints. They end with this context, and with this process: they watch
     the pipe that we hold. Raises NoTwins."""
     command = [sys.executable, "-m", "tieout_lab", "twins", "--with-parent", "--factor", str(factor)]
     if business is not None:
@@ -31,6 +36,8 @@ async def twins(
         command += ["--epoch", epoch.isoformat()]
     if port_base:
         command += ["--port-base", str(port_base)]
+    if tryton:
+        command += ["--tryton", tryton]
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,

@@ -22,10 +22,13 @@ FINDING, USAGE, INTERRUPTED = 1, 2, 130
 
 
 def __getattr__(name: str) -> Any:
-    """`bench` is loaded only when it is called for."""
-    if name != "bench":
-        raise AttributeError(name)
-    return import_module("tieout_lab.bench.command").bench
+    """What is loaded only when it is called for."""
+    match name:
+        case "bench":
+            return import_module("tieout_lab.bench.command").bench
+        case "lab":
+            return import_module("tieout_lab.tryton.command").app
+    raise AttributeError(name)
 
 
 def twins(
@@ -38,6 +41,10 @@ def twins(
     epoch: Annotated[str, typer.Option(hidden=True)] = "",
     port_base: Annotated[int, typer.Option(help="The first port; the others follow. 0: any free ones.")] = 0,
     with_parent: Annotated[bool, typer.Option("--with-parent", hidden=True)] = False,
+    tryton: Annotated[
+        str,
+        typer.Option(help="Serve the real ERP as well, on this PostgreSQL: postgresql://user@host/database."),
+    ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="One line of JSON; that is what it prints anyway.")
     ] = False,
@@ -53,6 +60,7 @@ def twins(
     """
     del as_json
     from tieout_lab import serve
+    from tieout_lab.tryton.server import NotThere
 
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     if unknown := sorted(set(wanted) - set(serve.CREATE)):
@@ -66,10 +74,11 @@ def twins(
         epoch=_aware(datetime.fromisoformat(epoch) if epoch else None),
         port_base=port_base,
         with_parent=with_parent,
+        tryton=tryton,
     )
     try:
         serve.run(opening)
-    except OSError as error:
+    except (OSError, NotThere) as error:
         typer.echo(f"tieout twins: {error}", err=True)
         raise typer.Exit(USAGE) from error
 
@@ -96,6 +105,13 @@ def demo(
             help="Alter one ERP document behind the hub's back: drop, double, cent, period, account."
         ),
     ] = "",
+    erp: Annotated[
+        str,
+        typer.Option(help="`tryton`: the books of the second legal entity in a real ERP. Needs PostgreSQL."),
+    ] = "",
+    postgres: Annotated[
+        str, typer.Option(help="The PostgreSQL of the real ERP; else TIEOUT_TRYTON_POSTGRES, else loopback.")
+    ] = "",
     database: Annotated[
         str, typer.Option(help="An empty database; by default a file of the run's own.")
     ] = "",
@@ -117,12 +133,25 @@ def demo(
       tieout demo --faults --seed 3
 
       tieout demo --sabotage cent
+
+      tieout demo --erp tryton --headless --json --customers 20
     """
     from tieout_lab import demo as run
     from tieout_lab import demo_show
+    from tieout_lab.tryton.server import NotThere, environment, postgres_url, template
 
     if sabotage and sabotage not in run.SABOTAGES:
         raise typer.BadParameter(f"{sabotage!r}: one of {', '.join(run.SABOTAGES)}", param_hint="--sabotage")
+    if erp not in ("", "tryton"):
+        raise typer.BadParameter(f"{erp!r}: the only real one is tryton", param_hint="--erp")
+    try:
+        real = postgres_url(postgres) if erp else ""
+        if real:
+            environment()
+            template(real)
+    except NotThere as error:
+        typer.echo(f"tieout demo: {error}", err=True)
+        raise typer.Exit(USAGE) from error
     if faults or not structlog.is_configured():
         # Warnings are what is asked for; errors would be ours. Nothing but the result goes to standard output.
         structlog.configure(
@@ -138,6 +167,7 @@ def demo(
         sabotage=sabotage,
         database=database,
         directory=directory,
+        tryton=real,
     )
     quiet = headless or as_json
     try:

@@ -47,6 +47,8 @@ class Wish:
     sabotage: str = ""
     database: str = ""
     directory: Path | None = None
+    # The PostgreSQL of the real ERP, where one entity's books are to be in it.
+    tryton: str = ""
 
 
 class NotEmpty(Exception):
@@ -124,7 +126,7 @@ def _directory(wish: Wish) -> Any:
 @asynccontextmanager
 async def _stage(wish: Wish, directory: Path) -> AsyncIterator[Stage]:
     factor, epoch = FACTOR if wish.faults else 1, datetime.now(UTC)
-    async with twins(factor=factor, business=OPENING, epoch=epoch) as described:
+    async with twins(factor=factor, business=OPENING, epoch=epoch, tryton=wish.tryton) as described:
         steering = Steering(described)
         company = Company(
             technical=epoch,
@@ -180,7 +182,8 @@ async def _run(stage: Stage, began: float, tell: Tell) -> Outcome:
     wish, steering, app = stage.wish, stage.steering, stage.app
     if wish.faults:
         for twin, plan in fault_plans(wish.seed).items():
-            await steering.faults(twin, plan)
+            if twin in steering.described:
+                await steering.faults(twin, plan)
     player = Player(stage.plan, steering, app, patience=Patience(quiet_seconds=170), tell=tell)
     await player.play()
     if wish.resolve:
@@ -191,7 +194,8 @@ async def _run(stage: Stage, began: float, tell: Tell) -> Outcome:
         if wish.faults and twin != "control":
             await steering.faults(twin, {})
     counts = await steering.counts()
-    sabotaged = await steering.act("netsuite", "sabotage", kind=wish.sabotage) if wish.sabotage else None
+    erp = "tryton" if wish.tryton else "netsuite"
+    sabotaged = await steering.act(erp, "sabotage", kind=wish.sabotage) if wish.sabotage else None
     books = await app.books(CUT_OFF)
     exceptions = [_shown(one) for one in await app.exceptions()]
     owned = frozenset(one["document"] for one in msgspec.to_builtins(books)["differences"])
@@ -216,11 +220,22 @@ async def outside_truth(
     """What the judge says of the twins as they stand. `owned`: documents that a person owns."""
     return judge(
         await steering.act("stripe", "snapshot"),
-        await steering.act("netsuite", "snapshot"),
+        await _erps(steering),
         await steering.act("salesforce", "snapshot", objects=["Account", "Opportunity"]),
         allowed=owned,
         released=released,
     )
+
+
+async def _erps(steering: Steering) -> dict[str, list[Any]]:
+    """The snapshots of all ERPs as one: each legal entity has its books in one of them."""
+    whole: dict[str, list[Any]] = {}
+    for name in ("netsuite", "tryton"):
+        if name in steering.described:
+            found = await steering.act(name, "snapshot")
+            for part in ("documents", "customers", "trial_balance"):
+                whole.setdefault(part, []).extend(found[part])
+    return whole
 
 
 def _faults(counts: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:

@@ -34,4 +34,5 @@ def fault_plans(seed: int) -> dict[str, dict[str, Any]]:
         "stripe": {**common, "seed": seed, "webhooks": _WEBHOOKS},
         "salesforce": {**common, "seed": seed + 1},
         "netsuite": {**common, "seed": seed + 2, "enforce_keys": False},
+        "tryton": {**common, "seed": seed + 3},
     }

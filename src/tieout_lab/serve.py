@@ -18,6 +18,8 @@ import msgspec
 import uvicorn
 import uvloop
 
+from tieout_lab.tryton.proxy import TrytonProxy
+from tieout_lab.tryton.server import served
 from tieout_lab.twins import netsuite, salesforce, stripe
 from tieout_lab.twins.clock import SystemTwinClock, TwinClock
 from tieout_lab.twins.kit import Receive, Request, Response, Scope, Send, Twin
@@ -45,6 +47,7 @@ _CONNECTION = {
     "acct_jp": "stripe-jp",
     "salesforce": "salesforce-main",
     "netsuite": "netsuite-main",
+    "tryton": "tryton-main",
 }
 
 
@@ -52,7 +55,8 @@ _CONNECTION = {
 class Opening:
     """What the world is opened with. `factor` technical seconds pass in a real one from `epoch` on; the business clock
     stands at `business`. `port_base`: the twins take this port and the next ones; 0 for any that are free.
-    `with_parent`: end when standard input ends, so that a killed parent leaves nobody behind."""
+    `with_parent`: end when standard input ends, so that a killed parent leaves nobody behind. `tryton`: the PostgreSQL
+    on which the real ERP is to be served as well."""
 
     only: Sequence[str] = ()
     factor: float = 1.0
@@ -60,6 +64,7 @@ class Opening:
     epoch: datetime | None = None
     port_base: int = 0
     with_parent: bool = False
+    tryton: str = ""
 
 
 class Control:
@@ -147,6 +152,7 @@ class World:
     described: dict[str, Any]
     servers: list[QuietServer] = field(default_factory=list)
     sockets: list[socket.socket] = field(default_factory=list)
+    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
 def bind(port: int) -> socket.socket:
@@ -173,10 +179,14 @@ def _server(app: Any) -> QuietServer:
 
 
 def open_world(opening: Opening) -> World:
-    """Make the twins and bind their ports. OSError when a port is taken; KeyError for a twin that there is not."""
+    """Make the twins and bind their ports. OSError when a port is taken; KeyError for a twin that there is not;
+    NotThere when the real ERP cannot be had."""
     clock = SystemTwinClock(factor=opening.factor, business=opening.business, epoch=opening.epoch)
     twins = {name: CREATE[name](clock) for name in opening.only or CREATE}
     world = World({})
+    if opening.tryton:
+        real = world.held.enter_context(served(opening.tryton, f"tieout_tryton_demo_{os.getpid()}"))
+        twins["tryton"] = TrytonProxy(clock, real)
     apps: dict[str, Any] = {**twins, "control": Control(clock, twins)}
     for number, (name, app) in enumerate(apps.items()):
         bound = bind(opening.port_base + number if opening.port_base else 0)
@@ -209,5 +219,5 @@ def run(opening: Opening) -> None:
     """Print one line of JSON saying where everything is, then serve until told to stop."""
     world = open_world(opening)
     print(msgspec.json.encode(world.described).decode(), flush=True)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    with world.held, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(world, with_parent=opening.with_parent))

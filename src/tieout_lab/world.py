@@ -37,6 +37,10 @@ TAX_CODES = (
 )
 
 
+# How long a real server may take to answer before its client gives up.
+REAL_SECONDS = 6
+
+
 @dataclass(frozen=True, kw_only=True)
 class Company:
     """How the hub of the demo company is set up. `technical` is the present technical moment: the first sweep starts a
@@ -62,6 +66,8 @@ def write_company(directory: Path, twins: Mapping[str, Any], company: Company) -
         given = twins["stripe"]["accounts"][account]
         _secret(directory / f"stripe-{entity}.key", given["api_key"])
         _secret(directory / f"stripe-{entity}.webhook", given["webhook_secret"])
+    if "tryton" in twins:
+        _secret(directory / "tryton.password", twins["tryton"]["password"])
     rules = directory / "rules"
     rules.mkdir(exist_ok=True)
     for table, rows in decision_tables().items():
@@ -142,10 +148,17 @@ def _items(product: str, entity: str) -> list[tuple[str, ...]]:
 
 def settings_text(twins: Mapping[str, Any], company: Company) -> str:
     """The settings as TOML."""
-    parts = [_HEAD.format(company=company, echo=str(company.echo_suppression).lower()), _ENTITIES]
+    entities = _ENTITIES
+    if "tryton" in twins:
+        # The last entity's line: its books are in the real ERP.
+        head, _, tail = entities.rpartition('erp = "netsuite-main"')
+        entities = f'{head}erp = "tryton-main"{tail}'
+    parts = [_HEAD.format(company=company, echo=str(company.echo_suppression).lower()), entities]
     parts.append(_crm(twins["salesforce"], company))
     parts += [_billing(entity, twins["stripe"], company) for entity in ACCOUNTS]
     parts.append(_erp(twins["netsuite"], company))
+    if "tryton" in twins:
+        parts.append(_real_erp(twins["tryton"], company))
     return "\n".join(parts)
 
 
@@ -238,6 +251,26 @@ product_prefix = "prod_"
 per_second = 100
 poll_seconds = 60
 timeout_seconds = {company.timeout_seconds}
+"""
+
+
+def _real_erp(real: Mapping[str, Any], company: Company) -> str:
+    """Under faults technical time runs ahead of a server that works in real time: it is given the ERP twin's horizon."""
+    longest = 900 if company.unkeyed else 120
+    return f"""\
+[connections.tryton-main]
+vendor = "tryton"
+url = "{real["url"]}"
+database = "{real["database"]}"
+username = "{real["username"]}"
+password = "file:tryton.password"
+live = false
+timeout_seconds = {max(company.timeout_seconds, REAL_SECONDS)}
+longest_seconds = {longest}
+
+[connections.tryton-main.entities]
+1 = "us"
+2 = "jp"
 """
 
 

@@ -45,6 +45,7 @@ from tieout.canonical.outcome import (
 from tieout.canonical.party import Address
 from tieout.canonical.secret import Secret
 from tieout.canonical.write import (
+    ApproveWrite,
     CustomerWrite,
     DocumentLine,
     DocumentWrite,
@@ -76,6 +77,9 @@ class Case:
     many: Callable[[Served, Any], Awaitable[tuple[set[str], set[str]]]]
     unknown: Callable[[Served, World], Awaitable[str]]
     find_by_key: bool = True
+    timeout_seconds: int = TIMEOUT_SECONDS
+    # The fixture that gives the application, where it is no twin of ours.
+    real: str = ""
 
     def connector(self) -> Any:
         return importlib.import_module(f"tieout.connectors.{self.name}").CONNECTOR
@@ -324,6 +328,92 @@ async def netsuite_unknown(served: Served, world: World) -> str:
     return str(document.status)
 
 
+# Seconds of a real server, which works for its answers.
+TRYTON_TIMEOUT_SECONDS = 4
+TRYTON_CUSTOMER = customer("001RM000003oCprYAE", subsidiary="1", terms="2")
+
+
+def tryton_settings(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "url": told["url"],
+        "database": told["database"],
+        "username": told["username"],
+        "password": Secret(told["password"]),
+        "live": False,
+        "timeout_seconds": TRYTON_TIMEOUT_SECONDS,
+    }
+
+
+async def tryton_write(connection: Any, keys: Keys) -> SendOutcome:
+    outcome: SendOutcome = await connection.send("customer.create", TRYTON_CUSTOMER, keys)
+    return outcome
+
+
+async def tryton_made(connection: Any) -> int:
+    return await found_by_key(connection, TRYTON_CUSTOMER)
+
+
+async def tryton_invoice(connection: Any, buyer: str, number: int) -> str:
+    line = DocumentLine(item="", account="4000", description="", quantity=None, net_minor=100)
+    write = DocumentWrite(
+        kind="invoice",
+        reason="finalised",
+        source=Ref(connection="billing", kind="invoice", id=f"in_{number}"),
+        number=f"INV-{number}",
+        entity="us",
+        subsidiary="1",
+        customer=buyer,
+        currency="USD",
+        day=date(2026, 3, 1),
+        due=None,
+        lines=(line,),
+        net_minor=100,
+        tax_minor=0,
+        total_minor=100,
+        journal=(),
+    )
+    made = await connection.send("invoice.create", write, keys_of(number))
+    assert isinstance(made, Confirmed), made
+    assert not made.receipt.posted
+    return str(made.receipt.external_id)
+
+
+async def tryton_buyer(connection: Any) -> str:
+    made = await connection.send("customer.create", TRYTON_CUSTOMER, KEYS)
+    assert isinstance(made, Confirmed), made
+    return str(made.receipt.external_id)
+
+
+async def tryton_many(served: Served, connection: Any) -> tuple[set[str], set[str]]:
+    """Seven invoices in pages of three; posted, so that each has its two lines in the ledger."""
+    buyer = await tryton_buyer(connection)
+    wanted = {await tryton_invoice(connection, buyer, number) for number in range(7)}
+    for number, id in enumerate(sorted(wanted)):
+        posted = await connection.send(
+            "invoice.post", ApproveWrite(document=id, kind="invoice"), keys_of(100 + number)
+        )
+        assert isinstance(posted, Confirmed), posted
+    async with open_world() as world:
+        small = CASES["tryton"].open(served, world, page_size=3)
+        before = len(served.log())
+        found = await listed(small)
+    pages = [entry for entry in served.log()[before:] if entry["operation"] == "account.invoice.search_read"]
+    assert len(pages) >= 3
+    assert [len(document.accounts) for document in found] == [2] * 7
+    return wanted, {document.id for document in found}
+
+
+async def tryton_unknown(served: Served, world: World) -> str:
+    """An invoice in a state that this release has never heard of."""
+    connection = CASES["tryton"].open(served, world)
+    id = await tryton_invoice(connection, await tryton_buyer(connection), 1)
+    served.act("alter", table="account_invoice", id=id[1:], column="state", value="brand_new")
+    assert await connection.statuses("invoice", (id,)) == {id: "created"}
+    (document,) = await listed(connection)
+    assert not document.posted
+    return str(document.status)
+
+
 CASES = {
     case.name: case
     for case in (
@@ -367,6 +457,21 @@ CASES = {
             many=netsuite_many,
             unknown=netsuite_unknown,
         ),
+        Case(
+            name="tryton",
+            settings=tryton_settings,
+            wrong={"password": Secret("wrong_TOPSECRET")},
+            address="url",
+            write_operation="party.party.create",
+            read_operation="account.invoice.search_read",
+            write=tryton_write,
+            made=tryton_made,
+            read=listed,
+            many=tryton_many,
+            unknown=tryton_unknown,
+            timeout_seconds=TRYTON_TIMEOUT_SECONDS,
+            real="tryton_proxy",
+        ),
     )
 }
 
@@ -377,8 +482,8 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def served(case: Case) -> Iterator[Served]:
-    with serve(case.twin()) as running:
+def served(case: Case, request: pytest.FixtureRequest) -> Iterator[Served]:
+    with serve(request.getfixturevalue(case.real) if case.real else case.twin()) as running:
         yield running
 
 
@@ -528,7 +633,7 @@ async def test_two_writes_at_once_make_one_document(case: Case, served: Served, 
 
 
 async def test_late_success_is_found(case: Case, served: Served, connection: Any) -> None:
-    served.fail_once("late", case.write_operation, seconds=TIMEOUT_SECONDS + 0.7)
+    served.fail_once("late", case.write_operation, seconds=case.timeout_seconds + 0.7)
     assert isinstance(await case.write(connection, KEYS), OutcomeUnknown)
     assert await case.made(connection) == 0
     for _ in range(40):
@@ -545,7 +650,7 @@ async def test_look_up_never_raises(case: Case, served: Served, connection: Any)
     assert isinstance(connection, Writer)
     assert all(traits.uniqueness in ("atomic", "search_only") for traits in connection.operations.values())
     served.faults(rates={"error_before": 1.0})
-    write = STRIPE_CUSTOMER if case.name == "stripe" else NETSUITE_CUSTOMER
+    write = {"stripe": STRIPE_CUSTOMER, "tryton": TRYTON_CUSTOMER}.get(case.name, NETSUITE_CUSTOMER)
     found = await connection.find("customer.create", write, KEYS, datetime.now(UTC))
     assert type(found).__name__ == "Inconclusive"
 

@@ -7,6 +7,7 @@ found again by a hash in their names. PostgreSQL is the caller's.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import signal
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -34,6 +35,7 @@ USER, PASSWORD = "admin", "tieout-lab"  # of a database that lives as long as a 
 ENVIRONMENT = ("TIEOUT_TRYTON_POSTGRES", "TIEOUT_TEST_POSTGRES")
 DEFAULT_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 _START_SECONDS = 60
+_SET_PARENT_DEATH_SIGNAL = 1
 _LOCK = 0x74696F75  # an advisory lock: one process at a time makes the template
 
 
@@ -81,9 +83,19 @@ def environment() -> Path:
     with _only_one(folder.parent / f"{name}.lock"):
         if not (folder / "complete").exists():
             venv.create(folder, with_pip=True, clear=True)
-            install = [str(programs / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            done = subprocess.run(
-                [*install, "--require-hashes", "-r", str(REQUIREMENTS)], capture_output=True, text=True, check=False
+            install = [
+                str(programs / "python"),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+            ]
+            done = subprocess.run(  # noqa: S603 - our own environment
+                [*install, "--require-hashes", "-r", str(REQUIREMENTS)],
+                capture_output=True,
+                text=True,
+                check=False,
             )
             if done.returncode:
                 last = "\n".join(done.stderr.strip().splitlines()[-5:])
@@ -115,7 +127,9 @@ def template(postgres: str) -> str:
             making = f"{name}_making"
             _drop(link, making)
             link.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(making))
+                sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(
+                    sql.Identifier(making)
+                )
             )
             _plant(postgres, making)
             link.execute(
@@ -129,10 +143,19 @@ def _plant(postgres: str, database: str) -> None:
         server = Server(postgres, database, Path(folder))
         secret = Path(folder) / "password"
         secret.write_text(PASSWORD)
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - our own environment
             [
                 *(str(environment() / "trytond-admin"), "-c", str(server.configuration()), "-d", database),
-                *("--all", "--email", "lab@tieout.example", "-l", "en", "--activate-dependencies", "-u", *MODULES),
+                *(
+                    "--all",
+                    "--email",
+                    "lab@tieout.example",
+                    "-l",
+                    "en",
+                    "--activate-dependencies",
+                    "-u",
+                    *MODULES,
+                ),
             ],
             env={**os.environ, "TRYTONPASSFILE": str(secret)},
             capture_output=True,
@@ -167,6 +190,28 @@ def drop(postgres: str, database: str) -> None:
         _drop(link, database)
 
 
+def exists(postgres: str, database: str) -> bool:
+    """Whether there is a database of this name."""
+    with psycopg.connect(postgres, autocommit=True) as link:
+        query = "SELECT 1 FROM pg_database WHERE datname = %s"
+        return link.execute(query, (database,)).fetchone() is not None
+
+
+def sweep(postgres: str, lab: str) -> list[str]:
+    """Remove the lab's database, and copies of runs that were killed: those that nobody is connected to. Templates
+    stay."""
+    with psycopg.connect(postgres, autocommit=True) as link:
+        rows = link.execute(
+            "SELECT datname FROM pg_database d WHERE (datname = %s OR datname ~ '^tieout_tryton_(demo|test|bench)_')"
+            " AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datname = d.datname)",
+            (lab,),
+        ).fetchall()
+        names = [str(name) for (name,) in rows]
+        for name in names:
+            _drop(link, name)
+    return names
+
+
 def _drop(link: psycopg.Connection[tuple[object, ...]], database: str) -> None:
     link.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
 
@@ -177,13 +222,14 @@ def _drop(link: psycopg.Connection[tuple[object, ...]], database: str) -> None:
 @dataclass
 class Server:
     """One process over one database. `folder` holds its configuration and its log; `session_seconds` is how long a
-    session may idle."""
+    session may idle. Unless it is `lasting`, it ends with this process, whatever becomes of that."""
 
     postgres: str
     database: str
     folder: Path
     port: int = 0
     session_seconds: int = 3600
+    lasting: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -205,6 +251,8 @@ class Server:
         path.write_text(
             f"[web]\nlisten = 127.0.0.1:{self.port}\n[database]\nuri = {address}\n"
             f"[session]\ntimeout = {self.session_seconds}\nmax_attempt = 1000\n[password]\nlength = 4\n"
+            # Printed invoices wait for a worker that is not there; else each posting would print before it answers.
+            "[queue]\nworker = True\n"
         )
         path.chmod(0o600)
         return path
@@ -212,7 +260,7 @@ class Server:
     def start(self) -> None:
         """Start, and wait until it answers. Raises NotThere."""
         with (self.folder / "trytond.log").open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = subprocess.Popen(  # noqa: S603 - our own environment
                 [str(environment() / "trytond"), "-c", str(self.configuration()), "-d", self.database],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -220,6 +268,7 @@ class Server:
                 env=_plain(os.environ),
                 # A Ctrl-C at the terminal is its owner's to handle.
                 start_new_session=True,
+                preexec_fn=None if self.lasting else _ends_with_parent(),  # noqa: PLW1509 - one system call
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self.answers():
@@ -242,7 +291,7 @@ class Server:
         return Rpc(self.url, self.database, USER, PASSWORD, timeout_seconds=timeout_seconds)
 
     def kill(self) -> None:
-        """kill -9, as a machine that is gone."""
+        """End it at once (SIGKILL), as a machine that is gone."""
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -259,6 +308,18 @@ def _plain(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not name.startswith(("PYTHON", "TIEOUT_"))}
 
 
+def _ends_with_parent() -> Callable[[], None] | None:
+    """What a child calls before it becomes the server, where the system knows of it (Linux)."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def die_with_parent() -> None:
+        prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+    return die_with_parent
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -266,12 +327,12 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(postgres: str, name: str, **given: int) -> Iterator[Server]:
+def served(postgres: str, name: str, *, session_seconds: int = 3600) -> Iterator[Server]:
     """A server over a fresh copy of the template; both are gone afterwards. Raises NotThere."""
     copy(postgres, name)
     try:
         with tempfile.TemporaryDirectory(prefix="tieout-tryton-") as folder:
-            server = Server(postgres, name, Path(folder), **given)
+            server = Server(postgres, name, Path(folder), session_seconds=session_seconds)
             server.start()
             try:
                 yield server
