@@ -28,7 +28,8 @@ def _one(link: Link, query: str, *given: Any) -> tuple[Any, ...]:
 
 
 def strike(server: Server, given: dict[str, Any]) -> dict[str, Any]:
-    """Do one kind of damage to the first posted invoice that nothing is applied to, else to the first posted one."""
+    """Do one kind of damage to one invoice. Without an id: the first posted one that nothing is applied to, else the
+    first posted one."""
     kind = given["kind"]
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r}; known: {', '.join(KINDS)}")
@@ -39,8 +40,10 @@ def strike(server: Server, given: dict[str, Any]) -> dict[str, Any]:
             link,
             "SELECT i.id, i.move, i.number, i.description, i.company FROM account_invoice i"
             " WHERE i.type = 'out' AND i.state IN ('posted', 'paid') AND coalesce(i.total_amount_cache, 0) > 0"
+            " AND i.id = coalesce(%s, i.id)"
             " ORDER BY (i.state = 'paid') OR EXISTS (SELECT 1 FROM \"account_invoice-account_move_line\" p"
             " WHERE p.invoice = i.id), i.id LIMIT 1",
+            int(str(given["id"]).removeprefix("I")) if given.get("id") else None,
         )
         told = {"kind": kind, "id": f"I{invoice}", "number": number, "subsidiary": str(company)}
         told["source"] = description.split(" | ")[-1]

@@ -24,6 +24,7 @@ from tieout.connectors.tryton.outbound import move_line
 from tieout.connectors.tryton.wire import Row
 
 TITLE = "Application"
+TAKEN_BACK = "Application taken back"
 LINE_FIELDS = [
     "move",
     "account",
@@ -53,20 +54,21 @@ class Settling(Catalogue):
         moves, lines = await self._applications(origin)
         posted = [one for one in lines if one["move_state"] == "posted"]
         missing = _difference(wanted, _sums(posted, origin, currency))
-        drafts = [move for move in moves if move["state"] == "draft"]
+        if any(amount < 0 for amount in missing.values()):
+            # A payment line may only lower its invoice: less is settled by taking all back and settling anew.
+            await self._take_back([one for one in moves if one["state"] == "posted"], posted, company)
+            missing = {name: amount for name, amount in wanted.items() if amount}
         adopted = None
-        for move in drafts:
+        for move in (one for one in moves if one["state"] == "draft"):
             of_move = [one for one in lines if one["move"] == move["id"]]
             if adopted is None and missing and _sums(of_move, origin, currency) == missing:
                 adopted = int(move["id"])
             else:
                 await self._write("model.account.move.delete", [move["id"]], company=company)
         if missing:
-            if any(amount < 0 for amount in missing.values()):
-                await self._reopen([origin, *missing], company)
             move_id = adopted or await self._apply(origin, missing, company, currency)
             await self._write("model.account.move.post", [move_id], company=company)
-        await self._tie(origin, [*wanted, *missing], company)
+        await self._tie(origin, wanted, company)
 
     async def settle_lines(self, move: int, company: str) -> None:
         """Tie the lines of a posted refund to the documents that they name. Raises NotDone, Failure."""
@@ -77,15 +79,24 @@ class Settling(Catalogue):
 
     # -- moves ----------------------------------------------------------------------------------------------------
     async def _applications(self, origin: str) -> tuple[Lines, Lines]:
-        """The moves by which a document settles others, and their lines."""
-        moves = await self.client.rows(
-            "account.move",
-            [["origin", "=", _reference(origin)], ["description", "=", TITLE]],
-            ["state", "date"],
-            operation="find.applications",
-        )
+        """The moves by which a document settles others, and their lines; those that were taken back are gone."""
+        moves = await self._settling_moves([["origin", "=", _reference(origin)], ["description", "=", TITLE]])
+        if moves:
+            back = await self._settling_moves(
+                [
+                    ["origin", "in", [f"account.move,{one['id']}" for one in moves]],
+                    ["description", "=", TAKEN_BACK],
+                    ["state", "=", "posted"],
+                ]
+            )
+            gone = {one["origin"] for one in back}
+            moves = [one for one in moves if f"account.move,{one['id']}" not in gone]
         lines = await self._lines([["move", "in", [one["id"] for one in moves]]]) if moves else []
         return moves, lines
+
+    async def _settling_moves(self, domain: list[Any]) -> Lines:
+        fields = ["state", "date", "period", "journal", "origin"]
+        return await self.client.rows("account.move", domain, fields, operation="find.applications")
 
     async def _lines(self, domain: list[Any]) -> Lines:
         return await self.client.rows("account.move.line", domain, LINE_FIELDS, operation="find.applications")
@@ -154,6 +165,7 @@ class Settling(Catalogue):
 
     # -- ties and reconciliations ---------------------------------------------------------------------------------
     async def _tie(self, origin: str, documents: Iterable[str], company: str) -> None:
+        """Tie and reconcile what stands posted."""
         _, lines = await self._applications(origin)
         posted = [one for one in lines if one["move_state"] == "posted"]
         await self._tie_lines(posted, company)
@@ -198,14 +210,50 @@ class Settling(Catalogue):
         ours = ["OR", ["move", "=", move], ["description", "=", document]]
         return await self._lines([["account", "in", receivables], ["move_state", "=", "posted"], ours])
 
-    async def _reopen(self, documents: Iterable[str], company: str) -> None:
-        """Take back the reconciliations of documents of which less is to be settled."""
-        found: set[int] = set()
-        for document in documents:
-            lines = await self._side_lines(document, company)
-            found |= {int(one["reconciliation"]) for one in lines if one.get("reconciliation")}
-        if found:
-            await self._write("model.account.move.reconciliation.delete", sorted(found), company=company)
+    # -- taking back ------------------------------------------------------------------------------------------------
+    async def _take_back(self, moves: Lines, lines: Lines, company: str) -> None:
+        """Undo posted applications: their reconciliations, their ties, then each by a move that mirrors it."""
+        named = {str(one["description"]) for one in lines if _names(one)}
+        sides = [one for name in sorted(named) for one in await self._side_lines(name, company)]
+        reconciled = {int(one["reconciliation"]) for one in (*lines, *sides) if one.get("reconciliation")}
+        if reconciled:
+            await self._write("model.account.move.reconciliation.delete", sorted(reconciled), company=company)
+        for line in lines:
+            if invoice := line.get("invoice_payment"):
+                values = {"payment_lines": [["remove", [line["id"]]]]}
+                await self._write("model.account.invoice.write", [invoice], values, company=company)
+        for move in moves:
+            await self._mirror(move, [one for one in lines if one["move"] == move["id"]], company)
+
+    async def _mirror(self, move: Row, lines: Lines, company: str) -> None:
+        day, period = await self._open_day(move["date"], company)
+        reference = f"account.move,{move['id']}"
+        for left in await self._settling_moves(
+            [["origin", "=", reference], ["description", "=", TAKEN_BACK]]
+        ):
+            # Of an earlier try that did not come to posting it.
+            await self._write("model.account.move.delete", [left["id"]], company=company)
+        mirrored = [
+            {"account": one["account"], "party": one["party"], "debit": one["credit"], "credit": one["debit"]}
+            for one in lines
+        ]
+        body = {
+            "company": int(company),
+            "journal": move["journal"],
+            "period": int(period.id),
+            "date": day,
+            "description": TAKEN_BACK,
+            "origin": reference,
+            "lines": [["create", mirrored]],
+        }
+        (made,) = await self._write("model.account.move.create", [body], company=company)
+        await self._write("model.account.move.post", [made], company=company)
+        # Original and mirror hold the same amounts on both sides: together they sum to nothing.
+        both = [
+            *(int(one["id"]) for one in lines),
+            *(int(one["id"]) for one in await self._lines([["move", "=", made]])),
+        ]
+        await self._wizard("account.move.reconcile_lines", both, company)
 
     async def _wizard(self, name: str, ids: list[int], company: str) -> None:
         active = {"active_model": "account.move.line", "active_id": ids[0], "active_ids": ids}

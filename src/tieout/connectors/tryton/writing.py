@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import date, datetime
 
@@ -59,6 +60,7 @@ INVOICE_FIELDS = [
     "tax_amount",
     "invoice_date",
     "accounting_date",
+    "payment_term_date",
     "description",
     "reference",
     "move",
@@ -233,7 +235,7 @@ class Writing(Settling):
         """Documents in another currency than the company's own are not made yet. Raises Failure."""
         currency = await self.code_tables.currency(company)
         if write.currency != currency:
-            message = f"company {company} keeps its books in {currency}: documents in {write.currency} are not supported"
+            message = f"company {company} keeps books in {currency}: documents in {write.currency} are not supported"
             raise Failure(Rejected(code="FOREIGN_CURRENCY", message=message))
 
     async def _address_of(self, customer: str) -> int | None:
@@ -312,6 +314,7 @@ class Writing(Settling):
         async with self.poster(company):
             if row.get("state") in ("draft", "validated"):
                 try:
+                    await self._answer_before(row, company)
                     await self.client.write(
                         f"model.{model}.post",
                         [id],
@@ -332,6 +335,22 @@ class Writing(Settling):
         return Confirmed(
             receipt=Receipt(external_id=write.document, number=str(row.get("number") or ""), posted=True)
         )
+
+    async def _answer_before(self, row: dict[str, object], company: str) -> None:
+        """Answer the one question that is sure to come, where it may be answered: whether an invoice that is due already
+        is meant. Asked, it would roll back a whole posting first."""
+        due, warning = row.get("payment_term_date"), "invoice_payment_term"
+        past = isinstance(due, date) and due < self.client.http.now().date()
+        if past and warning in self.config.warnings:
+            # As the server names it: the hash of the record, then the question.
+            record = hashlib.md5(f"account.invoice,{row['id']}".encode(), usedforsecurity=False).hexdigest()
+            await self.client.write(
+                "model.res.user.warning.skip",
+                f"{record}.{warning}",
+                False,
+                operation="answer_warning",
+                company=int(company),
+            )
 
     async def _post_refused(
         self, write: ApproveWrite, row: dict[str, object], company: str, error: NotDone
