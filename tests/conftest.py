@@ -137,12 +137,12 @@ def tryton_server(postgres_server: str) -> Iterator[Server]:
 
 
 @pytest.fixture
-def tryton_proxy(tryton_server: Server) -> Iterator[TrytonProxy]:
+def tryton_proxy(tryton_server: Server) -> TrytonProxy:
     """The real ERP behind its faults, as it was planted."""
     if not tryton_server.answers():
         tryton_server.start()
     sabotage.empty(tryton_server)
-    yield TrytonProxy(SystemTwinClock(), tryton_server)
+    return TrytonProxy(SystemTwinClock(), tryton_server)
 
 
 # -------------------------------------------------------------------------------- the vendors' specifications

@@ -27,8 +27,8 @@ async def twins(
     port_base: int = 0,
     tryton: str = "",
 ) -> AsyncIterator[dict[str, Any]]:
-    """Start all twins, and the real ERP where its PostgreSQL is named; gives what `tieout twins` prints. They end with this context, and with this process: they watch
-    the pipe that we hold. Raises NoTwins."""
+    """Start all twins, and the real ERP where its PostgreSQL is named; gives what `tieout twins` prints. They end with
+    this context, and with this process: they watch the pipe that we hold. Raises NoTwins."""
     command = [sys.executable, "-m", "tieout_lab", "twins", "--with-parent", "--factor", str(factor)]
     if business is not None:
         command += ["--business", business.isoformat()]

@@ -255,7 +255,7 @@ timeout_seconds = {company.timeout_seconds}
 
 
 def _real_erp(real: Mapping[str, Any], company: Company) -> str:
-    """Under faults technical time runs ahead of a server that works in real time: it is given the ERP twin's horizon."""
+    """Under faults technical time outruns a server that works in real time: it is given the ERP twin's horizon."""
     longest = 900 if company.unkeyed else 120
     return f"""\
 [connections.tryton-main]

@@ -15,7 +15,7 @@ from tieout_lab.scenario.plan import CUT_OFF
 from tieout_lab.tryton.sabotage import KINDS
 from tieout_lab.tryton.server import NotThere, environment
 
-SMALL = 1
+SMALL = 3
 # Where each kind of damage shows, and a word of its cause.
 SHOWN = {
     "drop": "unexplained",

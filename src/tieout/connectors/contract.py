@@ -60,7 +60,9 @@ class OperationTraits(Value, frozen=True):
     `uniqueness`: `atomic` (the vendor refuses a second document under our key) or `search_only`.
     `idempotency_seconds`: how long the vendor replays an answer under one wire key (0: not at all).
     `longest_seconds`: the vendor's longest execution after the client gave up; `visibility_seconds`: until a look-up
-    sees a document that exists. Absence is conclusive only after both. `two_phase`: created is not posted."""
+    sees a document that exists. Absence is conclusive only after both. `two_phase`: created is not posted. `settles`
+    (of a `<kind>.post`): what the document applies to is settled with its posting, so that a document that is seen to
+    be posted is not yet done."""
 
     uniqueness: str
     longest_seconds: int
@@ -68,6 +70,7 @@ class OperationTraits(Value, frozen=True):
     idempotency_seconds: int = 0
     two_phase: bool = False
     timeout_seconds: int = 30
+    settles: bool = False
 
 
 class Limits(Value, frozen=True):

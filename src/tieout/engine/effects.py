@@ -433,10 +433,11 @@ async def require_posted(run: Run, connection: str, key: str, source: Ref) -> No
     """End the run until the document stands in the ledger. A retry posts the existing draft, never a second one."""
     document = run.documents.get(key)
     row = run.effects[key]
-    if run.posted_now.get(key) or (document is not None and document.status == "POSTED"):
+    kind = document.kind if document is not None else kind_of(decode_write(_unseal(run, row)))
+    stands = run.posted_now.get(key) or (document is not None and document.status == "POSTED")
+    if stands and not _to_be_settled(run, row, kind):
         await _post_settled(run, row)
         return
-    kind = document.kind if document is not None else kind_of(decode_write(_unseal(run, row)))
     if document is not None and document.status in ("POST_REJECTED", "WITHDRAWN"):
         raise Parked(
             "post_rejected",
@@ -460,6 +461,14 @@ async def require_posted(run: Run, connection: str, key: str, source: Ref) -> No
     )
 
 
+def _to_be_settled(run: Run, row: EffectRow, kind: str) -> bool:
+    """Whether posting does more than post, and was not confirmed: standing in the ledger is then no evidence of it."""
+    api = run.hub.connection(row.connection).api
+    traits = api.operations.get(f"{kind}.post") if isinstance(api, Writer) else None
+    post = run.effects.get(f"{row.effect_key}|post")
+    return traits is not None and traits.settles and (post is None or post.state != "CONFIRMED")
+
+
 async def _post_settled(run: Run, row: EffectRow) -> None:
     """The document stands in the ledger: so a posting of ours that is in doubt has come through, whoever did it."""
     post = run.effects.get(f"{row.effect_key}|post")
@@ -477,7 +486,10 @@ async def _posted_by_us(run: Run, row: EffectRow, kind: str, source: Ref) -> boo
     made = decode_write(_unseal(run, row))
     if not isinstance(api, Approver) or not api.approves(made):
         return False
-    settles = made.applies_to if isinstance(made, DocumentWrite) else ()
+    traits = api.operations.get(f"{kind}.post") if isinstance(api, Writer) else None
+    settles = (
+        made.applies_to if isinstance(made, DocumentWrite) and traits is not None and traits.settles else ()
+    )
     approval = ApproveWrite(document=row.external_id, kind=kind, applies_to=settles)
     key = f"{row.effect_key}|post"
     await create(run, row.connection, f"{kind}.post", approval, key=key, source=source, facts=NO_FACTS)

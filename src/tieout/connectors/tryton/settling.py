@@ -77,6 +77,12 @@ class Settling(Catalogue):
         await self._tie_lines(lines, company)
         await self._reconcile(documents, company)
 
+    async def untied(self, move: int) -> bool:
+        """Whether a line of a posted refund is not yet a payment of the credit note that it names. Raises Failure."""
+        lines = await self._lines([["move", "=", move]])
+        named = [one for one in lines if internal_id(str(one.get("description") or ""), INVOICE) is not None]
+        return any(not one.get("invoice_payment") for one in named)
+
     # -- moves ----------------------------------------------------------------------------------------------------
     async def _applications(self, origin: str) -> tuple[Lines, Lines]:
         """The moves by which a document settles others, and their lines; those that were taken back are gone."""

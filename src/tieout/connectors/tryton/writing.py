@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from datetime import date, datetime
 
@@ -42,30 +41,10 @@ from tieout.connectors.tryton.mapping import (
     MOVE,
     describe,
     external_id,
-    internal_id,
-    invoice_day,
     map_invoice_receipt,
     map_move_receipt,
 )
-from tieout.connectors.tryton.settling import Settling
-
-INVOICE_FIELDS = [
-    "number",
-    "state",
-    "party",
-    "company",
-    "account",
-    "currency",
-    "total_amount",
-    "tax_amount",
-    "invoice_date",
-    "accounting_date",
-    "payment_term_date",
-    "description",
-    "reference",
-    "move",
-]
-MOVE_FIELDS = ["number", "state", "company", "date", "period", "description", "journal"]
+from tieout.connectors.tryton.posting import INVOICE_FIELDS, MOVE_FIELDS, Posting, period_closed
 
 
 def traits(config: TrytonConfig) -> dict[str, OperationTraits]:
@@ -82,7 +61,10 @@ def traits(config: TrytonConfig) -> dict[str, OperationTraits]:
         "customer.create": customer,
         **{f"{kind}.create": create for kind in kinds},
         # Posting twice is posting once.
-        **{f"{kind}.post": customer for kind in kinds},
+        **{
+            f"{kind}.post": msgspec.structs.replace(customer, settles=kind in ("credit_memo", "refund"))
+            for kind in kinds
+        },
     }
 
 
@@ -101,7 +83,7 @@ def kind_of(write: Write) -> str:
             raise ValueError(f"not a write of an ERP: {type(write).__name__}")
 
 
-class Writing(Settling):
+class Writing(Posting):
     """`Writer` of the connection."""
 
     def __init__(self, name: str, config: TrytonConfig, world: World) -> None:
@@ -124,7 +106,7 @@ class Writing(Settling):
                 case PaymentWrite() | RefundWrite():
                     return await self._make_move(write, keys)
                 case ApproveWrite():
-                    return await self._post(write, keys)
+                    return await self.post(write, keys)
                 case _:
                     return Rejected(code="UNKNOWN_OPERATION", message=f"no {type(write).__name__} in an ERP")
         except (UnknownCode, Failure, NotDone) as error:
@@ -302,92 +284,6 @@ class Writing(Settling):
                 return day, period
         raise Failure(period_closed(write.entity, day, period))
 
-    # -- post -----------------------------------------------------------------------------------------------------
-    async def _post(self, write: ApproveWrite, keys: Keys) -> SendOutcome:
-        """Post a draft, then settle what it settles. Each step looks first, so that the whole may be repeated."""
-        invoice, move = internal_id(write.document, INVOICE), internal_id(write.document, MOVE)
-        row = await self.document_row(write.document)
-        if row is None:
-            return Rejected(code="VANISHED", message=f"there is no {write.kind} {write.document}")
-        company = str(row["company"])
-        model, id = ("account.invoice", invoice) if invoice is not None else ("account.move", move)
-        async with self.poster(company):
-            if row.get("state") in ("draft", "validated"):
-                try:
-                    await self._answer_before(row, company)
-                    await self.client.write(
-                        f"model.{model}.post",
-                        [id],
-                        operation=f"{write.kind}.post",
-                        lane=keys.effect,
-                        company=int(company),
-                    )
-                except NotDone as error:
-                    return await self._post_refused(write, row, company, error)
-                row = await self.document_row(write.document) or row
-            if row.get("state") not in ("posted", "paid"):
-                message = f"{write.kind} {write.document} is {row.get('state')} after posting"
-                return Rejected(code="NOT_POSTED", message=message)
-            if write.kind == "refund":
-                await self.settle_lines(id or 0, company)
-            elif write.kind == "credit_memo" and write.applies_to:
-                await self.settle(write.document, dict(write.applies_to), company)
-        return Confirmed(
-            receipt=Receipt(external_id=write.document, number=str(row.get("number") or ""), posted=True)
-        )
-
-    async def _answer_before(self, row: dict[str, object], company: str) -> None:
-        """Answer the one question that is sure to come, where it may be answered: whether an invoice that is due already
-        is meant. Asked, it would roll back a whole posting first."""
-        due, warning = row.get("payment_term_date"), "invoice_payment_term"
-        past = isinstance(due, date) and due < self.client.http.now().date()
-        if past and warning in self.config.warnings:
-            # As the server names it: the hash of the record, then the question.
-            record = hashlib.md5(f"account.invoice,{row['id']}".encode(), usedforsecurity=False).hexdigest()
-            await self.client.write(
-                "model.res.user.warning.skip",
-                f"{record}.{warning}",
-                False,
-                operation="answer_warning",
-                company=int(company),
-            )
-
-    async def _post_refused(
-        self, write: ApproveWrite, row: dict[str, object], company: str, error: NotDone
-    ) -> SendOutcome:
-        """A refused posting: by the period where that is shut, by what stands there where the server broke off, else by
-        the server's words."""
-        outcome = error.outcome
-        if not isinstance(outcome, Rejected):
-            return outcome
-        if outcome.code == "exception":
-            now = await self.document_row(write.document)
-            if now is not None and now.get("state") in ("posted", "paid"):
-                return Transient(reason=f"posted, then: {outcome.message}")
-            return outcome
-        day = invoice_day(row) if internal_id(write.document, INVOICE) is not None else row.get("date")
-        if isinstance(day, date):
-            periods = await self.known_periods(company, younger_than_seconds=0)
-            period = next((one for one in periods if one.start <= day <= one.end), None)
-            if period is None or period.status != "open":
-                return period_closed(self.config.entity(company), day, period)
-        message = (
-            f"{outcome.message} (draft {write.document} stays as it is; mend the cause there, then retry)"
-        )
-        return Rejected(code=outcome.code, message=message)
-
-    async def document_row(self, external: str) -> dict[str, object] | None:
-        """An invoice or a move by our name of it, or None. Raises Failure."""
-        invoice = internal_id(external, INVOICE)
-        id = invoice if invoice is not None else internal_id(external, MOVE)
-        if id is None:
-            return None
-        model, fields = (
-            ("account.invoice", INVOICE_FIELDS) if invoice is not None else ("account.move", MOVE_FIELDS)
-        )
-        rows = await self.client.rows(model, [["id", "=", id]], fields, operation="find.document")
-        return rows[0] if rows else None
-
     # -- find -----------------------------------------------------------------------------------------------------
     async def find(self, operation: str, write: Write, keys: Keys, sent_at: datetime) -> FindOutcome:
         """Look the document up by our key; a posting by what stands there."""
@@ -402,7 +298,7 @@ class Writing(Settling):
                 case PaymentWrite() | RefundWrite():
                     found = await self._moves(write, keys)
                 case ApproveWrite():
-                    found = await self._posted(write)
+                    found = await self.posted(write)
                 case _:
                     found = []
         except Failure as error:
@@ -432,25 +328,3 @@ class Writing(Settling):
         domain = [["description", "like", f"{describe(keys.document, kind)}%"]]
         rows = await self.client.rows("account.move", domain, MOVE_FIELDS, operation=f"find.{kind}")
         return [map_move_receipt(row, None, write.currency) for row in rows]
-
-    async def _posted(self, write: ApproveWrite) -> list[Receipt]:
-        """Posted, and what it settles settled; else it is to be posted again, which does what is missing."""
-        row = await self.document_row(write.document)
-        if row is None or row.get("state") not in ("posted", "paid"):
-            return []
-        if write.kind == "credit_memo" and write.applies_to:
-            standing = await self.settled(write.document, str(row["company"]))
-            if standing != dict(write.applies_to):
-                return []
-        return [Receipt(external_id=write.document, number=str(row.get("number") or ""), posted=True)]
-
-
-def period_closed(entity: str, day: date, period: AccountingPeriod | None) -> Misconfigured:
-    """What a posting into a period that is not open ends as."""
-    said = f"period {period.name} is {period.status}" if period else f"there is no period for {day}"
-    return Misconfigured(
-        scope="period",
-        key=f"{entity}|{period.start if period else day:%Y-%m}",
-        message=f"the accounting period is closed: {said}",
-        remedy="approve the release of the waiting documents into an open period",
-    )
