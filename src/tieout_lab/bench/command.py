@@ -17,6 +17,10 @@ def bench(
         str,
         typer.Option(help="These alone, by commas: stub, end_to_end, intake, vendor_limited, latency, ..."),
     ] = "",
+    erp: Annotated[
+        str, typer.Option(help="`tryton`: only the posting into a real ERP. Needs PostgreSQL.")
+    ] = "",
+    invoices: Annotated[int, typer.Option(min=2, help="How many invoices --erp posts each way.")] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
     """Measure the hub, each figure beside its own raw limit in the same run.
@@ -29,8 +33,28 @@ def bench(
       tieout bench --database postgresql://postgres@127.0.0.1/postgres --json
 
       tieout bench --only end_to_end,latency --events 3000
+
+      tieout bench --erp tryton --invoices 200
     """
+    if erp:
+        raise typer.Exit(_real(erp, invoices, database, as_json))
     from tieout_lab.bench.main import run
 
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     raise typer.Exit(run(events=events, database=database or None, json_output=as_json, only=wanted))
+
+
+def _real(erp: str, invoices: int, database: str, as_json: bool) -> int:
+    """The measurement of a real ERP. Exit code 2 where it cannot be had."""
+    from tieout_lab.bench import real_erp
+    from tieout_lab.tryton.server import NotThere, postgres_url, template
+
+    if erp != "tryton":
+        raise typer.BadParameter(f"{erp!r}: the only real one is tryton", param_hint="--erp")
+    try:
+        postgres = postgres_url(database)
+        template(postgres)
+    except NotThere as error:
+        typer.echo(f"tieout bench: {error}", err=True)
+        return 2
+    return real_erp.run(invoices=invoices, postgres=postgres, json_output=as_json)

@@ -82,8 +82,9 @@ def _cent(link: Link, invoice: int, move: int) -> None:
 def _period(link: Link, _: int, move: int) -> None:
     """Moved to the next period; date and amounts stay."""
     link.execute(
-        "UPDATE account_move SET period = (SELECT n.id FROM account_period n JOIN account_period o ON o.company ="
-        " n.company AND n.start_date > o.start_date WHERE o.id = account_move.period ORDER BY n.start_date LIMIT 1)"
+        "UPDATE account_move SET period = (SELECT n.id FROM account_period o, account_period n"
+        " JOIN account_fiscalyear f ON f.id = n.fiscalyear WHERE o.id = account_move.period"
+        " AND f.company = account_move.company AND n.start_date > o.start_date ORDER BY n.start_date LIMIT 1)"
         " WHERE id = %s",
         (move,),
     )
