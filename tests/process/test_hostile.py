@@ -31,8 +31,8 @@ async def bill_paper(run, ref):
         currency="USD", day=date(2026, 1, 10), due=None, lines=(), net_minor=100, tax_minor=0, total_minor=100,
         journal=(),
     )  # fmt: skip
-    await run.create(NAME, "invoice.create", write, source=ref)
-    await run.posted(NAME, "invoice.create", source=ref)
+    receipt = await run.create(NAME, "invoice.create", write, source=ref)
+    await run.posted(NAME, "invoice.create", receipt, source=ref)
 
 
 def _plant(world, twin, *, approves):

@@ -173,14 +173,22 @@ class DryRun(Run):
         return self._standing(row, self.frozen_write(row), verdict)
 
     async def posted(
-        self, connection: str, operation: str, *, source: Ref, obligation: str = "", ordinal: int = 0
-    ) -> None:
+        self,
+        connection: str,
+        operation: str,
+        receipt: Receipt,
+        *,
+        source: Ref,
+        obligation: str = "",
+        ordinal: int = 0,
+    ) -> Receipt:
         """Takes for posted what would be made; waits, as any run, for what stands unposted."""
         key = self.effect_key(connection, obligation or operation, source, ordinal)
         document = self.documents.get(key)
         if document is not None and document.status != "POSTED":
             what = f"{document.kind} {document.number or document.external_id} to be posted at {connection}"
             raise NotYet(Need(key="dry", what=what))
+        return receipt
 
     async def assign(self, target: Ref, group: str, fields: Fields, *, optional: bool = False) -> None:
         """Tell which fields would be set."""

@@ -429,15 +429,16 @@ async def settle(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     return await _verified(run, row, receipt, facts)
 
 
-async def require_posted(run: Run, connection: str, key: str, source: Ref) -> None:
-    """End the run until the document stands in the ledger. A retry posts the existing draft, never a second one."""
+async def require_posted(run: Run, connection: str, key: str, source: Ref) -> str:
+    """End the run until the document stands in the ledger. A retry posts the existing draft, never a second one.
+    Answers the number that posting gave it, empty where it had one before."""
     document = run.documents.get(key)
     row = run.effects[key]
     kind = document.kind if document is not None else kind_of(decode_write(_unseal(run, row)))
     stands = run.posted_now.get(key) or (document is not None and document.status == "POSTED")
     if stands and not _to_be_settled(run, row, kind):
         await _post_settled(run, row)
-        return
+        return document.number if document is not None else ""
     if document is not None and document.status in ("POST_REJECTED", "WITHDRAWN"):
         raise Parked(
             "post_rejected",
@@ -451,8 +452,9 @@ async def require_posted(run: Run, connection: str, key: str, source: Ref) -> No
             ),
             effect_key=key,
         )
-    if await _posted_by_us(run, row, kind, source):
-        return
+    number = await _posted_by_us(run, row, kind, source)
+    if number is not None:
+        return number
     raise NotYet(
         Need(
             key=posted_need(source, kind, connection),
@@ -480,21 +482,26 @@ async def _post_settled(run: Run, row: EffectRow) -> None:
         await _confirm(run, post, write, Receipt(external_id=row.external_id), resolved_by="evidence")
 
 
-async def _posted_by_us(run: Run, row: EffectRow, kind: str, source: Ref) -> bool:
-    """Post a created document where the hub may: an effect of its own, so that it too is made at most once."""
+async def _posted_by_us(run: Run, row: EffectRow, kind: str, source: Ref) -> str | None:
+    """Post a created document where the hub may: an effect of its own, so that it too is made at most once. Answers its
+    number, None where the hub may not."""
     api = run.hub.connection(row.connection).api
     made = decode_write(_unseal(run, row))
     if not isinstance(api, Approver) or not api.approves(made):
-        return False
+        return None
     traits = api.operations.get(f"{kind}.post") if isinstance(api, Writer) else None
     settles = (
         made.applies_to if isinstance(made, DocumentWrite) and traits is not None and traits.settles else ()
     )
     approval = ApproveWrite(document=row.external_id, kind=kind, applies_to=settles)
     key = f"{row.effect_key}|post"
-    await create(run, row.connection, f"{kind}.post", approval, key=key, source=source, facts=NO_FACTS)
+    receipt = await create(
+        run, row.connection, f"{kind}.post", approval, key=key, source=source, facts=NO_FACTS
+    )
     now = run.hub.now()
+    if receipt.number:
+        run.note((documents.NUMBERED, {"effect_key": row.effect_key, "number": receipt.number}))
     run.note((documents.STATUS, {"effect_key": row.effect_key, "status": "POSTED"}))
     run.note(*meet(posted_need(source, kind, row.connection), row.external_id, now))
     run.posted_now[row.effect_key] = True
-    return True
+    return receipt.number

@@ -402,11 +402,20 @@ class Run:
         )
 
     async def posted(
-        self, connection: str, operation: str, *, source: Ref, obligation: str = "", ordinal: int = 0
-    ) -> None:
-        """The document of an effect stands in the ledger; ends the run until it does."""
+        self,
+        connection: str,
+        operation: str,
+        receipt: Receipt,
+        *,
+        source: Ref,
+        obligation: str = "",
+        ordinal: int = 0,
+    ) -> Receipt:
+        """The document of an effect stands in the ledger; ends the run until it does. Answers the receipt with the
+        number that posting gave it."""
         key = self.effect_key(connection, obligation or operation, source, ordinal)
-        await making.require_posted(self, connection, key, source)
+        number = await making.require_posted(self, connection, key, source)
+        return msgspec.structs.replace(receipt, number=number) if number else receipt
 
     def assigned(self, target: Ref, group: str) -> bool:
         """Whether this lane ever set these fields."""

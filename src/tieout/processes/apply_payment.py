@@ -39,7 +39,7 @@ async def apply_payment(run: Run, ref: Ref) -> None:
     standing = run.standing(entity.erp, "payment.create", ref)
     write = await in_period(run, entity, posting.write, standing)
     receipt = await run.create(entity.erp, "payment.create", write, source=ref, facts=facts)
-    await run.posted(entity.erp, "payment.create", source=ref)
+    receipt = await run.posted(entity.erp, "payment.create", receipt, source=ref)
     settled, missing = await _applications(run, payment, entity)
     if settled:
         target = Ref(connection=entity.erp, kind="payment", id=receipt.external_id)

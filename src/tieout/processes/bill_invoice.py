@@ -80,8 +80,7 @@ async def _make_good(
         receipt = await run.create(
             entity.erp, operation, write, source=invoice.ref, obligation=name, facts=facts
         )
-    await run.posted(entity.erp, operation, source=invoice.ref, obligation=name)
-    return receipt
+    return await run.posted(entity.erp, operation, receipt, source=invoice.ref, obligation=name)
 
 
 def operation_of(invoice: Invoice, due: Obligation) -> str:

@@ -45,7 +45,7 @@ async def credit_invoice(run: Run, ref: Ref) -> None:
     standing = run.standing(entity.erp, "credit_memo.create", ref)
     write = await in_period(run, entity, posting.write, standing)
     receipt = await run.create(entity.erp, "credit_memo.create", write, source=ref, facts=facts)
-    await run.posted(entity.erp, "credit_memo.create", source=ref)
+    receipt = await run.posted(entity.erp, "credit_memo.create", receipt, source=ref)
     shown = "posted"
     if memo.voided_at is not None:
         await _take_back(run, memo, invoice, customer)
@@ -78,7 +78,7 @@ async def _take_back(run: Run, memo: CreditMemo, invoice: Invoice, customer: str
         return
     standing = run.standing(entity.erp, "credit_memo.void", memo.ref)
     write = await in_period(run, entity, posting.write, standing)
-    await run.create(
+    receipt = await run.create(
         entity.erp,
         "invoice.create",
         write,
@@ -88,4 +88,4 @@ async def _take_back(run: Run, memo: CreditMemo, invoice: Invoice, customer: str
             amount_minor=memo.total_minor, currency=memo.currency, entity=entity.code, number=memo.number
         ),
     )
-    await run.posted(entity.erp, "invoice.create", source=memo.ref, obligation="credit_memo.void")
+    await run.posted(entity.erp, "invoice.create", receipt, source=memo.ref, obligation="credit_memo.void")

@@ -44,7 +44,7 @@ async def refund_payment(run: Run, ref: Ref) -> None:
     standing = run.standing(entity.erp, "refund.create", ref)
     write = await in_period(run, entity, posting.write, standing)
     receipt = await run.create(entity.erp, "refund.create", write, source=ref, facts=facts)
-    await run.posted(entity.erp, "refund.create", source=ref)
+    receipt = await run.posted(entity.erp, "refund.create", receipt, source=ref)
     await show_at_billing(run, ref, receipt, "posted")
 
 

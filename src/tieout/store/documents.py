@@ -34,6 +34,10 @@ STATUS = Statement(
     "documents.status",
     "UPDATE documents SET status = :status WHERE effect_key = :effect_key AND status <> :status",
 )
+# Some ERPs number a document when it is posted, not when it is made.
+NUMBERED = Statement(
+    "documents.numbered", "UPDATE documents SET number = :number WHERE effect_key = :effect_key", rows=1
+)
 COLUMNS = (
     "effect_key, connection, kind, external_id, number, status, entity, currency, total_minor, tax_minor, day, period, "
     "source, source_number, reason, lane_id, trace, verified_at, differences"

@@ -66,8 +66,8 @@ def _write(number: int) -> DocumentWrite:
 @process("bench")
 async def post_one(run: Run, ref: Ref) -> None:
     """Make and post the invoice of this number."""
-    await run.create(_ERP, "invoice.create", _write(int(ref.id)), source=ref)
-    await run.posted(_ERP, "invoice.create", source=ref)
+    receipt = await run.create(_ERP, "invoice.create", _write(int(ref.id)), source=ref)
+    await run.posted(_ERP, "invoice.create", receipt, source=ref)
 
 
 def _taught(app: App) -> None:

@@ -127,10 +127,9 @@ class Posting(Settling):
             return []
         if write.kind == "refund" and await self.untied(internal_id(write.document, MOVE) or 0):
             return []
-        if write.kind == "credit_memo" and write.applies_to:
-            standing = await self.settled(write.document, str(row["company"]))
-            if standing != dict(write.applies_to):
-                return []
+        memo = write.kind == "credit_memo" and write.applies_to
+        if memo and not await self.settles(write.document, dict(write.applies_to), str(row["company"])):
+            return []
         return [Receipt(external_id=write.document, number=str(row.get("number") or ""), posted=True)]
 
 

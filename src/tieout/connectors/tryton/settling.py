@@ -79,9 +79,14 @@ class Settling(Catalogue):
 
     async def untied(self, move: int) -> bool:
         """Whether a line of a posted refund is not yet a payment of the credit note that it names. Raises Failure."""
-        lines = await self._lines([["move", "=", move]])
-        named = [one for one in lines if internal_id(str(one.get("description") or ""), INVOICE) is not None]
-        return any(not one.get("invoice_payment") for one in named)
+        return _loose(await self._lines([["move", "=", move]]))
+
+    async def settles(self, origin: str, wanted: Mapping[str, int], company: str) -> bool:
+        """Whether a document settles exactly this, every line tied to its invoice. Raises Failure."""
+        currency = await self.code_tables.currency(company)
+        _, lines = await self._applications(origin)
+        posted = [one for one in lines if one["move_state"] == "posted"]
+        return _sums(posted, origin, currency) == dict(wanted) and not _loose(posted)
 
     # -- moves ----------------------------------------------------------------------------------------------------
     async def _applications(self, origin: str) -> tuple[Lines, Lines]:
@@ -280,6 +285,12 @@ class Settling(Catalogue):
 def _reference(document: str) -> str:
     invoice = internal_id(document, INVOICE)
     return f"account.invoice,{invoice}" if invoice is not None else f"account.move,{document[1:]}"
+
+
+def _loose(lines: Lines) -> bool:
+    """Whether a line names an invoice or credit note of which it is no payment."""
+    named = [one for one in lines if internal_id(str(one.get("description") or ""), INVOICE) is not None]
+    return any(not one.get("invoice_payment") for one in named)
 
 
 def _names(line: Row) -> bool:
