@@ -76,7 +76,8 @@ def test_the_example_of_each_section_is_accepted_once_its_secrets_are_there(
 
     path = tmp_path / "tieout.toml"
     assert call("--config", path, "init") == 0
-    for name in ("NETSUITE_PRIVATE_KEY", "STRIPE_US_API_KEY", "STRIPE_US_WEBHOOK_SECRET"):
+    secrets = ("NETSUITE_PRIVATE_KEY", "STRIPE_US_API_KEY", "STRIPE_US_WEBHOOK_SECRET", "TRYTON_PASSWORD")
+    for name in secrets:
         monkeypatch.setenv(name, "x")
     for section in tomllib.loads(path.read_text())["connections"].values():
         for value in section.values():
