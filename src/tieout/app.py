@@ -21,6 +21,7 @@ from tieout.engine.housekeeping import Housekeeping
 from tieout.engine.hub import Connection, Hub, Policy
 from tieout.engine.lease import Lease
 from tieout.engine.metrics import Metrics
+from tieout.engine.permits import Permits
 from tieout.engine.worker import Worker
 from tieout.finance.books import Books
 from tieout.masterdata.rules import RuleErrors
@@ -55,12 +56,14 @@ def system_ports(clock: Clock | None = None) -> Ports:
 class App:
     """A composed hub with its worker and its housekeeping."""
 
-    def __init__(self, hub: Hub, settings: Settings) -> None:
+    def __init__(self, hub: Hub, settings: Settings, *, alone: bool = False) -> None:
         self.hub = hub
         self.settings = settings
+        self.alone = alone
         self.lease = Lease(hub=hub, worker=hub.ids.new())
         self.worker = Worker(hub, self.lease)
-        self.housekeeping = Housekeeping(hub, self.lease, self.worker)
+        self.permits = Permits(hub, self.lease)
+        self.housekeeping = Housekeeping(hub, self.lease, self.worker, self.permits)
         self._tasks: list[asyncio.Task[None]] = []
         self._pins: asyncio.Task[None] | None = None
 
@@ -69,6 +72,7 @@ class App:
         await self.lease.join(platform.node(), os.getpid())
         if isinstance(self.hub.world.transport, BudgetedTransport):
             self.hub.world.transport.may_send = self.lease.outlives
+        await self.permits.join(alone=self.alone)
         # Who answers is known before anything is sent: a connection that is somebody else's is parked.
         await pinning.begin(self.hub)
         self._tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.housekeeping.run())]
@@ -146,8 +150,10 @@ async def compose(
     database: str | None = None,
     migrate: bool = True,
     echo_suppression: bool | None = None,
+    alone: bool = False,
 ) -> App:
-    """Build the hub. Raises ConfigurationError."""
+    """Build the hub. `alone`: the caller has made sure that no other process works on this database. Raises
+    ConfigurationError."""
     settings = file.settings
     url = database_url(file, database)
     master = _master_key(file, ports)
@@ -189,7 +195,7 @@ async def compose(
         single_operator=settings.local_mode,
     )
     await hub.open_key(COMPANY)
-    return App(hub, settings)
+    return App(hub, settings, alone=alone)
 
 
 def configuration_errors(file: SettingsFile, ports: Ports) -> list[str]:

@@ -157,6 +157,10 @@ async def _send(run: Run, row: EffectRow, write: Write, *, new: bool) -> SendOut
     """Commit SENT, then let the bytes leave: only while the lease outlives the request's hard deadline."""
     api, traits = _traits(run, row)
     budget = run.hub.budgets[row.connection]
+    until = budget.circuits.opens_at(row.operation, budget.now())
+    if until is not None:
+        # Nothing is planned for what would not be sent: the lane comes back when the operation is tried again.
+        raise RunAgain(until, f"{row.connection} failed at {row.operation} again and again", count=False)
     async with budget.deck:
         await _mark_sent(run, row, new=new)
         run.check_lease(traits.timeout_seconds)

@@ -22,8 +22,9 @@ from tieout.engine.hub import Hub
 from tieout.engine.keys import wire_key
 from tieout.engine.lease import Lease
 from tieout.engine.ledger import DocumentRow, document_of, meet, posted_need
+from tieout.engine.permits import Permits
 from tieout.engine.worker import Worker
-from tieout.store import documents, effects, lanes, people, waits
+from tieout.store import documents, effects, lanes, people, permits, waits
 from tieout.store.statements import Refused, Step, StoreUnavailable
 
 log = structlog.get_logger("tieout.housekeeping")
@@ -37,10 +38,11 @@ _STATUS = {"posted": "POSTED", "post_rejected": "POST_REJECTED", "withdrawn": "W
 class Housekeeping:
     """The loops of one process."""
 
-    def __init__(self, hub: Hub, lease: Lease, worker: Worker) -> None:
+    def __init__(self, hub: Hub, lease: Lease, worker: Worker, permits: Permits) -> None:
         self.hub = hub
         self.lease = lease
         self.worker = worker
+        self.permits = permits
         self._stopping = asyncio.Event()
         self._strays_before: set[tuple[str, int]] = set()
 
@@ -50,6 +52,7 @@ class Housekeeping:
         loops = [
             self._every(real, self.heartbeat),
             self._every(real, self.reap),
+            self._every(self.hub.policy.permit_poll_real_seconds, self.permits.share),
             self._every(self.hub.policy.command_poll_real_seconds, self.commands),
             self._every(max(self.hub.policy.status_poll_seconds / factor, 0.2), self.statuses),
             self._every(60 / factor, self.waits),
@@ -104,6 +107,7 @@ class Housekeeping:
                 (waits.DEAD_FREED, {"now": now}),
                 (waits.DEAD_WAKE, {"now": now}),
                 (waits.FREE_DEAD, {}),
+                (permits.FORGET_DEAD, {"real_now": real_now}),
                 (lanes.FORGET_DEAD, {"long_ago": long_ago}),
             ]
         )
@@ -248,8 +252,8 @@ class Housekeeping:
         doubt = await self.hub.store.fetch(effects.IN_DOUBT, {"limit": 1000})
         self.hub.metrics.unknown.set(len(doubt))
         self.hub.metrics.exceptions.set(len(await self.hub.store.fetch(people.LIST, {})))
-        for budget in self.hub.budgets.values():
-            budget.recover()
+        for name, budget in self.hub.budgets.items():
+            self.hub.metrics.circuits.labels(name).set(len(budget.circuits.open()))
 
 
 def _refused(hub: Hub, target: Ref, group: str, outcome: Rejected, trace: str) -> Step:

@@ -40,6 +40,7 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     status_poll_seconds: int = 20
     seal_seconds: int = 30
     command_poll_real_seconds: float = 0.2
+    permit_poll_real_seconds: float = 2.0
     echo_suppression: bool = True
 
 

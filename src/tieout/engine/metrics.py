@@ -41,6 +41,12 @@ class Metrics:
         self.lanes = Gauge("o2c_lane_backlog", "Lanes by state", ["state"], registry=self.registry)
         self.unknown = Gauge("o2c_effects_unknown", "Writes in doubt", registry=self.registry)
         self.exceptions = Gauge("o2c_exceptions_open", "Open exceptions", registry=self.registry)
+        self.circuits = Gauge(
+            "o2c_circuit_state",
+            "Operations that are left alone after many failures",
+            ["system"],
+            registry=self.registry,
+        )
         self.retries = Counter("o2c_retries", "Runs put off", ["reason"], registry=self.registry)
         self.lost_wakeups = Counter(
             "o2c_lost_wakeups", "Waits that only the sweep woke; must stay 0", registry=self.registry

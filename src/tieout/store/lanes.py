@@ -125,6 +125,11 @@ RENEW = Statement(
     "UPDATE workers SET lease_until = :until WHERE worker_id = :worker AND lease_until > :real_now",
     rows=1,
 )
+# The one process on a database file knows that whoever was there before it is gone.
+OTHERS_ARE_GONE = Statement(
+    "workers.others_are_gone",
+    "UPDATE workers SET lease_until = :real_now WHERE worker_id <> :worker AND lease_until > :real_now",
+)
 LEAVE = Statement("workers.leave", "DELETE FROM workers WHERE worker_id = :worker")
 FORGET_DEAD = Statement(
     "workers.forget_dead",

@@ -104,6 +104,22 @@ workers = Table(
     _number("pid"),
 )
 
+# What a connection takes at once, shrunk by its refusals, and how the living workers share it.
+budgets = Table(
+    "budgets",
+    metadata,
+    _text("connection", primary_key=True),
+    Column("allowed", BigInteger, nullable=False),
+    _number("shrunk_at"),
+)
+permits = Table(
+    "permits",
+    metadata,
+    _text("connection", primary_key=True),
+    _text("worker_id", primary_key=True),
+    _number("held"),
+)
+
 runs = Table(
     "runs",
     metadata,
@@ -150,6 +166,7 @@ effects = Table(
     _text("error", server_default=""),
     _text("run_id", server_default=""),
     _text("trace", server_default=""),
+    _text("batch", server_default=""),
     UniqueConstraint("document_key", name="effects_document_key"),
 )
 Index("effects_lane", effects.c.lane_id)
@@ -157,6 +174,17 @@ _partial("effects_external", "external_id <> ''", effects.c.external_id)
 Index("effects_source", effects.c.source)
 Index("effects_trace", effects.c.trace)
 _partial("effects_in_doubt", "state IN ('SENT', 'UNKNOWN')", effects.c.sent_at)
+
+# Effects that left together in one call, under a wire key of its own: frozen before the bytes leave.
+batches = Table(
+    "batches",
+    metadata,
+    _text("batch_id", primary_key=True),
+    _text("connection"),
+    _text("operation"),
+    _text("members"),  # effect keys with their send epoch, as JSON
+    _moment("sent_at", null=False),
+)
 
 assigns = Table(
     "assigns",

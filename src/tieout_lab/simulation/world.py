@@ -97,7 +97,9 @@ class SimulatedWorld:
         if not self.process.dead.is_set():
             self.app = composed.result()
             # Nobody waits for the answer to a command here, and looking costs most of a quiet hour.
-            self.app.hub.policy = replace(self.app.hub.policy, command_poll_real_seconds=5.0)
+            self.app.hub.policy = replace(
+                self.app.hub.policy, command_poll_real_seconds=5.0, permit_poll_real_seconds=30.0
+            )
             self.change(self.app)
             await self._or_death(asyncio.ensure_future(self.app.start()))
         self._tasks = [task for task in asyncio.all_tasks() if task not in before]
