@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Protocol
 
@@ -108,6 +109,28 @@ class Budget:
             self.present = max(1, self.present // 2)
 
 
+class Permit:
+    """A permit taken ahead of the call that will use it: the first call made inside goes out on it, and what was not
+    used is given back."""
+
+    def __init__(self, budget: Budget, *, urgent: bool = False) -> None:
+        self.budget = budget
+        self.urgent = urgent
+        self.used = False
+
+    async def __aenter__(self) -> None:
+        await self.budget.take(urgent=self.urgent)
+        self._token = _in_hand.set(self)
+
+    async def __aexit__(self, *_: object) -> None:
+        _in_hand.reset(self._token)
+        if not self.used:
+            self.budget.give(urgent=self.urgent)
+
+
+_in_hand: ContextVar[Permit | None] = ContextVar("_in_hand", default=None)
+
+
 class MaySend(Protocol):
     """Whether this process may still send what takes at most so many real seconds."""
 
@@ -128,7 +151,11 @@ class BudgetedTransport:
         if budget is None:
             return await self._inner.exchange(request)
         urgent = request.operation.startswith("find")
-        await budget.take(urgent=urgent)
+        permit = _in_hand.get()
+        if permit is not None and permit.budget is budget and not permit.used:
+            permit.used, urgent = True, permit.urgent
+        else:
+            await budget.take(urgent=urgent)
         try:
             return await self._permitted(request, budget)
         finally:

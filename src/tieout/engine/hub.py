@@ -61,6 +61,8 @@ class Hub(msgspec.Struct, kw_only=True):
     policy: Policy
     metrics: Metrics
     single_operator: bool = True
+    # What waits to leave together, by connection and operation.
+    gatherings: dict[tuple[str, str], Any] = {}
     # Swept copies of accounting periods: (ERP connection, subsidiary) -> (when, periods).
     periods: dict[tuple[str, str], tuple[datetime, tuple[AccountingPeriod, ...]]] = {}
 

@@ -34,7 +34,7 @@ class Permits:
         self.hub = hub
         self.lease = lease
         self._held: dict[str, int] = {}
-        self._allowed = {name: budget.limits.in_flight for name, budget in hub.budgets.items()}
+        self._allowed: dict[str, int] = {}
         # Calls of a process that is gone, by the real moment until which the vendor may still count them.
         self._left_out: dict[str, list[int]] = {}
 
@@ -85,7 +85,7 @@ class Permits:
                 shrink = {"connection": name, "now": now, "before": now - _SECOND}
                 lock = {"connection": name, "most": most}
                 await self.hub.store.commit([(permits.LOCK, lock), (permits.SHRINK, shrink)])
-            elif self._allowed[name] < most:
+            elif self._allowed.get(name, most) < most:
                 more = {"connection": name, "most": most, "now": now, "before": now - _RECOVERY_MICROS}
                 await self.hub.store.commit([(permits.RECOVER, more)])
         known = dict(await self.hub.store.fetch(permits.SHRUNK, {}))

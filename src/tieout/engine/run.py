@@ -16,8 +16,9 @@ from tieout.canonical.outcome import Confirmed, Failure, NotFound, OutcomeUnknow
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.posting import Posting
 from tieout.canonical.write import Fields, Write, decode_write
-from tieout.connectors.contract import Assigner, Keys, Reader
+from tieout.connectors.contract import Assignment, Keys, Reader
 from tieout.engine import effects as making
+from tieout.engine import sending
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.keys import (
     assign_key,
@@ -397,9 +398,7 @@ class Run:
 
     def frozen_write(self, row: EffectRow) -> Write:
         """The frozen request of an effect."""
-        return decode_write(
-            self.hub.keyring.unseal(bytes(row.request), f"effects|{row.effect_key}", self.key)
-        )
+        return decode_write(sending.unseal(self, row))
 
     async def posted(
         self, connection: str, operation: str, *, source: Ref, obligation: str = "", ordinal: int = 0
@@ -453,16 +452,15 @@ class Run:
             if unasked:
                 raise RunAgain(self.hub.clock.now(), f"{key} was set elsewhere", count=False) from refused
             return  # a newer value was planned by another lane: this one is stale and is never sent
-        api = self.hub.connection(target.connection).api
-        if not isinstance(api, Assigner):
-            raise TypeError(f"connection {target.connection} takes no assignments")
+        connection = self.hub.connection(target.connection)
         keys = Keys(effect=key, document="", wire=wire_key(key, revision), trace=self.trace)
-        outcome = await api.assign(target, group, fields, keys)
+        assignment = Assignment(target=target, group=group, fields=fields, keys=keys)
+        outcome = await sending.assign(self.hub, connection, assignment)
         # One found planned counts as sent: what became of it then nobody knows.
         doubtful = isinstance(outcome, OutcomeUnknown) or (row is not None and row[2] == "PLANNED")
         if isinstance(outcome, OutcomeUnknown):
             # Idempotent: sent again at once, and read back later in case the first one is still under way.
-            outcome = await api.assign(target, group, fields, keys)
+            outcome = await sending.assign(self.hub, connection, assignment)
         self.hub.metrics.effects.labels(target.connection, f"assign.{group}", type(outcome).__name__).inc()
         done = {"assign_key": key, "revision": revision, "now": self.hub.now(), "verify_at": None}
         if isinstance(outcome, Confirmed):

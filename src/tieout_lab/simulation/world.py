@@ -91,7 +91,7 @@ class SimulatedWorld:
         )
         before = asyncio.all_tasks()
         composed = asyncio.ensure_future(
-            compose(read_settings(self.file), ports, echo_suppression=self.echo_suppression)
+            compose(read_settings(self.file), ports, echo_suppression=self.echo_suppression, alone=True)
         )
         await self._or_death(composed)
         if not self.process.dead.is_set():
