@@ -73,10 +73,10 @@ async def create(
             # Confirmed by evidence: the document is known, but not yet bound.
             frozen = decode_write(unseal(run, row))
             await run.commit(*binding_steps(row, frozen, receipt, run.hub.now()))
-        _same_request(row, hashed, facts)
+        _same_request(run, row, hashed, facts)
     elif row.state in ("SENT", "UNKNOWN"):
         receipt = await resolve(run, row, facts)
-        _same_request(row, hashed, facts)
+        _same_request(run, row, hashed, facts)
     else:
         row.request, row.request_hash, row.epoch = raw, hashed, row.epoch + (row.state == "REJECTED")
         outcome = await send(run, row, write, new=False)
@@ -265,9 +265,10 @@ async def _not_found(
     return await _settle(run, row, write, outcome, facts)
 
 
-def _same_request(row: EffectRow, hashed: str, facts: Facts) -> None:
-    """A confirmed effect is never silently taken for another request: it is Diverged, for a person."""
-    if row.request_hash == hashed:
+def _same_request(run: Run, row: EffectRow, hashed: str, facts: Facts) -> None:
+    """A confirmed effect is never silently taken for another request: it is Diverged, for a person, who may replay from
+    the failed effect and so take it as it stands."""
+    if row.request_hash == hashed or (run.replay is not None and run.replay.resumes):
         return
     raise Diverged(
         "diverged",

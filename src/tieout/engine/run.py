@@ -68,6 +68,7 @@ class Lane(msgspec.Struct, kw_only=True):
     generation: int
     frozen: str
     trace: str
+    replay: str
 
     @property
     def subject(self) -> Ref:
@@ -84,6 +85,21 @@ def key_name(lane_id: str, kind: str) -> str:
     return f"subject|{lane_id}" if kind == "account" else COMPANY
 
 
+class Replay(msgspec.Struct, kw_only=True, frozen=True):
+    """Who asked for a run, why, and under which rules. `resumes`: from the failed effect; what stands is taken as it
+    stands, even where the present rules would make it otherwise."""
+
+    actor: str
+    reason: str
+    resumes: bool
+    rules: dict[str, str]
+
+    def __str__(self) -> str:
+        origin = "the failed effect" if self.resumes else "the start"
+        rules = " ".join(f"{table} {version}" for table, version in self.rules.items())
+        return f"replay from {origin}: {self.reason} (rules {rules})"
+
+
 class Frozen(msgspec.Struct, kw_only=True, frozen=True):
     """What the first effect of a lane decided, for every later run of it."""
 
@@ -95,7 +111,7 @@ class Run:
     """One run of one process over one lane."""
 
     def __init__(
-        self, hub: Hub, lane: Lane, process: str, run_id: str, lease: Lease, actor: str = "hub"
+        self, hub: Hub, lane: Lane, process: str, run_id: str, lease: Lease, actor: str = ""
     ) -> None:
         self.hub = hub
         self.lane = lane
@@ -103,7 +119,8 @@ class Run:
         self.run_id = run_id
         self.lease = lease
         self.worker = lease.worker
-        self.actor = actor
+        self.replay = msgspec.json.decode(lane.replay, type=Replay) if lane.replay else None
+        self.actor = actor or (self.replay.actor if self.replay is not None else "hub")
         self.trace = lane.trace or trace_of(lane.subject)
         self.effects: dict[str, EffectRow] = {}
         self.documents: dict[str, DocumentRow] = {}

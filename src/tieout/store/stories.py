@@ -6,7 +6,7 @@ _MATCH = "lane_id, trace"
 LANE = Statement(
     "stories.lane",
     """SELECT lane_id, connection, kind, subject_id, fence, last_seq, hints, attempts, generation, frozen,
-       trace, state, due_at, blocker FROM lanes WHERE lane_id = :lane_id""",
+       trace, replay, state, due_at, blocker FROM lanes WHERE lane_id = :lane_id""",
     returns=True,
 )
 LANES_OF_TRACE = Statement(

@@ -86,6 +86,9 @@ lanes = Table(
     _text("content", server_default=""),
     _text("frozen", server_default=""),
     _text("trace", server_default=""),
+    _text(
+        "replay", server_default=""
+    ),  # who asked for the coming run, why and from where, until it has ended
 )
 Index("lanes_trace", lanes.c.trace)
 _partial("lanes_ready", "state = 'ready'", lanes.c.due_at)

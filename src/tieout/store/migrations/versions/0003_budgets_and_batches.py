@@ -1,4 +1,4 @@
-"""Budgets shared by workers, and batches of effects that left together."""
+"""Budgets shared by workers, batches of effects that left together, replays as linked attempts."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Two tables of the budgets, one of the batches, and each effect's batch."""
+    """Two tables of the budgets, one of the batches, each effect's batch, each lane's replay."""
     op.create_table(
         "budgets",
         sa.Column("connection", TEXT, primary_key=True, nullable=False),
@@ -34,3 +34,4 @@ def upgrade() -> None:
         sa.Column("sent_at", sa.BigInteger(), nullable=False),
     )
     op.add_column("effects", sa.Column("batch", TEXT, nullable=False, server_default=""))
+    op.add_column("lanes", sa.Column("replay", TEXT, nullable=False, server_default=""))
