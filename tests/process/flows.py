@@ -150,14 +150,16 @@ async def sql(world: SimulatedWorld, text: str) -> list[tuple[Any, ...]]:
     return await world.app.hub.store.fetch(Statement("test", text, returns=True), {})
 
 
-async def do(world: SimulatedWorld, command: str, actor: str = "erin", **arguments: Any) -> dict[str, Any]:
+async def do(
+    world: SimulatedWorld, command: str, actor: str = "accountant", **arguments: Any
+) -> dict[str, Any]:
     """A command of a person; AssertionError when it is refused."""
     state, answer = await execute(world.app.hub, command, arguments, actor)
     assert state == "done", answer
     return answer
 
 
-async def refused(world: SimulatedWorld, command: str, actor: str = "erin", **arguments: Any) -> str:
+async def refused(world: SimulatedWorld, command: str, actor: str = "accountant", **arguments: Any) -> str:
     """Why a command of a person was refused."""
     state, answer = await execute(world.app.hub, command, arguments, actor)
     assert state == "failed", answer

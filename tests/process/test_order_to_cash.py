@@ -22,6 +22,7 @@ from tests.process.flows import (
     sql,
     subscriptions,
 )
+from tieout.engine.dry_run import forecast
 from tieout_lab.simulation.business import LINES
 
 
@@ -257,6 +258,39 @@ async def test_a_rule_that_changed_after_it_was_sent_moves_nothing(world, people
     assert (await do(world, "exceptions.resolve", exception_id=found["exception_id"]))["state"] == "resolved"
     await world.rest()
     await clean(world)
+
+
+@simulated()
+async def test_a_replay_from_the_failed_effect_takes_what_stands_as_it_stands(world, people):
+    """The rule for the item was changed for good: the posted invoice diverges, and its void is not made good. A replay
+    from the start says so again; one from the failed effect leaves the invoice alone and goes on, as whoever asked."""
+    await posted(world, people)
+    rules = world.directory / "rules" / "items.csv"
+    rules.write_text(rules.read_text().replace("PLATFORM-DEF,2400", "SUPPORT-DEF,2400"))
+    await world.bury()
+    await world.live()
+    await people.void(people.invoices()[0]["id"])
+    await world.rest()
+    (found,) = await exceptions(world)
+    assert found["code"] == "diverged"
+    ((lane,),) = await sql(world, "SELECT lane_id FROM effects WHERE operation = 'invoice.create'")
+    again = await do(world, "replay", subject=lane, reason="look again")
+    assert again["state"] == "parked"
+    with_verdicts = {one.verdict for one in (await forecast(world.app.hub, lane, resumes=True)).steps}
+    assert "diverged" not in with_verdicts
+    answer = await do(
+        world, "replay", "controller", subject=lane, reason="new documents only", **{"from": "failed"}
+    )
+    assert answer["state"] == "idle"
+    assert await exceptions(world) == []
+    assert sorted(one["type"] for one in await erp(world)) == ["creditMemo", "invoice"]
+    (invoice,) = await erp(world, "invoice")
+    assert {line["item"] for line in invoice["lines"]} == {"PLATFORM-DEF", "ONBOARD-IMM"}
+    runs = await sql(world, f"SELECT actor, detail FROM runs WHERE lane_id = '{lane}' ORDER BY started_at")
+    assert [actor for actor, _ in runs][-2:] == ["accountant", "controller"]
+    assert "replay from the failed effect: new documents only (rules " in runs[-1][1]
+    assert await sql(world, "SELECT 1 FROM lanes WHERE replay <> ''") == []
+    assert "begins at" in await refused(world, "replay", subject=lane, reason="x", **{"from": "middle"})
 
 
 @simulated()

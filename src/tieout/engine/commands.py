@@ -17,9 +17,9 @@ from tieout.connectors.contract import Keys, Writer
 from tieout.engine import pinning, releasing
 from tieout.engine.hub import Hub
 from tieout.engine.keys import content_hash, lane_of, wire_key
+from tieout.engine.lane import Replay, key_name
 from tieout.engine.ledger import effect_of
 from tieout.engine.moments import micros
-from tieout.engine.run import Replay, key_name
 from tieout.engine.sending import box_of
 from tieout.store import documents, effects, lanes, people
 from tieout.store.statements import Refused, Step, StoreUnavailable

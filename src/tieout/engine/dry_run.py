@@ -14,9 +14,10 @@ from tieout.canonical.outcome import NotFound, Receipt
 from tieout.canonical.write import Fields, Write, encode_write
 from tieout.engine.hub import Hub
 from tieout.engine.keys import assign_key, content_hash, document_key
+from tieout.engine.lane import Lane
 from tieout.engine.lease import Lease
 from tieout.engine.ledger import EffectRow, document_of, effect_of, kind_of, receipt_of
-from tieout.engine.run import Lane, Run
+from tieout.engine.run import Run
 from tieout.engine.stops import (
     NO_FACTS,
     Blocked,

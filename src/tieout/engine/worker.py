@@ -13,10 +13,11 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Failure, NotFound
 from tieout.engine import exceptions
 from tieout.engine.hub import Hub
+from tieout.engine.lane import Lane, lane_from
 from tieout.engine.lease import Lease
 from tieout.engine.moments import micros, moment
 from tieout.engine.retry import BUG_ATTEMPTS, backoff
-from tieout.engine.run import Lane, Run, lane_from
+from tieout.engine.run import Run
 from tieout.engine.stops import Blocked, FencedOut, Ignored, NotYet, Parked, RunAgain, Stop
 from tieout.store import inbox, lanes, people, waits
 from tieout.store.statements import Refused, Step, StoreUnavailable, Violated
