@@ -23,6 +23,7 @@ from tests.process.flows import (
     subscriptions,
 )
 from tieout.engine.dry_run import forecast
+from tieout.processes.trace import tell_trace
 from tieout_lab.simulation.business import LINES
 
 
@@ -53,8 +54,7 @@ async def test_fifty_deals_of_a_new_account_in_one_second(world, people):
 @simulated()
 async def test_one_payment_over_three_contracts_with_something_left_over(world, people):
     account = await people.customer("Acme")
-    for _ in range(3):
-        await people.sell(account)
+    deals = [await people.sell(account) for _ in range(3)]
     await world.rest()
     invoices = people.invoices()
     total = sum(one["total"] for one in invoices)
@@ -64,6 +64,11 @@ async def test_one_payment_over_three_contracts_with_something_left_over(world, 
     assert len(payment["applies"]) == 3
     assert payment["open_minor"] == 5_000
     await clean(world)
+    for deal in deals:
+        story = await tell_trace(world.app.hub, deal)
+        assert [
+            one.id for one in story.subjects if one.kind == "payment" and one.connection == "netsuite-main"
+        ] == [payment["id"]], "each deal's story tells of the money"
 
 
 @simulated()

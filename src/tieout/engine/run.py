@@ -48,7 +48,7 @@ from tieout.engine.stops import (
     Stop,
 )
 from tieout.masterdata.tables import MasterData
-from tieout.store import documents, effects, lanes, people, records, waits
+from tieout.store import documents, effects, lanes, people, records, stories, waits
 from tieout.store.statements import Refused, Row, Step
 
 T = TypeVar("T")
@@ -374,6 +374,11 @@ class Run:
     def assigned(self, target: Ref, group: str) -> bool:
         """Whether this lane ever set these fields."""
         return assign_key(target, group) in self.assigns
+
+    def tell_in_story_of(self, document: Ref) -> None:
+        """This lane is also told when somebody asks for the story of that document."""
+        row = {"on_lane": lane_of(document), "lane_id": self.lane.lane_id}
+        self.note((stories.LINK, row))
 
     def start(self, subject: Ref) -> None:
         """Start the process of another document with the next commit of this run."""

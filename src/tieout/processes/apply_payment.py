@@ -26,6 +26,9 @@ async def apply_payment(run: Run, ref: Ref) -> None:
     entity = run.masterdata.entity_of_billing(ref.connection)
     run.decided(entity, entity.erp)
     await join_deal(run, *(part.invoice for part in payment.applications))
+    if len(payment.applications) > 1:
+        for part in payment.applications:
+            run.tell_in_story_of(part.invoice)
     customer = await customer_at_erp(run, payment.customer, entity)
     facts = Facts(
         amount_minor=payment.amount_minor,

@@ -262,6 +262,14 @@ _partial(
     unique=True,
 )
 
+# Documents told in each other's stories, where one trace does not hold both.
+links = Table(
+    "links",
+    metadata,
+    _text("on_lane", primary_key=True),
+    _text("lane_id", primary_key=True),
+)
+
 # One row per thing that somebody may wait for: waiter and binder lock this one row and look again.
 needs = Table(
     "needs",

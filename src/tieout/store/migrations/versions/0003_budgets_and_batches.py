@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Two tables of the budgets, one of the batches, each effect's batch, each lane's replay."""
+    """Tables of the budgets, the batches and of links between stories; each effect's batch, each lane's replay."""
     op.create_table(
         "budgets",
         sa.Column("connection", TEXT, primary_key=True, nullable=False),
@@ -32,6 +32,11 @@ def upgrade() -> None:
         sa.Column("operation", TEXT, nullable=False),
         sa.Column("members", TEXT, nullable=False),
         sa.Column("sent_at", sa.BigInteger(), nullable=False),
+    )
+    op.create_table(
+        "links",
+        sa.Column("on_lane", TEXT, primary_key=True, nullable=False),
+        sa.Column("lane_id", TEXT, primary_key=True, nullable=False),
     )
     op.add_column("effects", sa.Column("batch", TEXT, nullable=False, server_default=""))
     op.add_column("lanes", sa.Column("replay", TEXT, nullable=False, server_default=""))
