@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tieout.connectors import registry
-from tieout.connectors.contract import ConnectorDescriptor, Inbound, World, Writer
+from tieout.connectors.contract import ConnectorDescriptor, World, Writer
 from tieout.engine import pinning
 from tieout.engine.budget import Budget, BudgetedTransport
 from tieout.engine.commands import execute
@@ -259,7 +259,6 @@ def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: W
         roles=descriptor.roles,
         api=api,
         limits=descriptor.limits(config),
-        has_webhook_secret=isinstance(api, Inbound) and bool(getattr(config, "webhook_secrets", ())),
     )
 
 

@@ -14,7 +14,7 @@ import typer
 from tieout.app import App, compose, configuration_errors, descriptors, system_ports
 from tieout.canonical.outcome import Failure
 from tieout.cli.session import EXPECTED, FINDING, Json, Options, options, print_json, run, say, table
-from tieout.connectors.contract import Catalogue, Checker, Finding
+from tieout.connectors.contract import Catalogue, Checker, Finding, Inbound
 from tieout.engine import pinning
 from tieout.engine.hub import Connection
 from tieout.masterdata.coverage import coverage, unknown_codes
@@ -189,7 +189,7 @@ async def _connection(app: App, connection: Connection) -> list[Finding]:
         else msgspec.structs.replace(one, subject=f"{connection.name} {one.subject}")
         for one in checked
     ]
-    if "billing" in connection.roles and not connection.has_webhook_secret:
+    if "billing" in connection.roles and not (isinstance(api, Inbound) and api.accepts_webhooks):
         named.append(
             Finding(
                 level="warning",

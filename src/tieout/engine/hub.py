@@ -28,7 +28,6 @@ class Connection(msgspec.Struct, kw_only=True):
     roles: tuple[str, ...]
     api: Any
     limits: Limits
-    has_webhook_secret: bool = False
 
 
 class Policy(msgspec.Struct, kw_only=True, frozen=True):

@@ -53,7 +53,7 @@ class Hooks:
         name = scope["path"][len(PREFIX) :]
         connection = self._hub.connections.get(name)
         api = None if connection is None else pinning.inner(connection)
-        if connection is None or not isinstance(api, Inbound) or not connection.has_webhook_secret:
+        if connection is None or not isinstance(api, Inbound) or not api.accepts_webhooks:
             await refuse(
                 send, 404, "no webhooks are taken here: unknown connection, or it has no webhook secret"
             )
