@@ -74,7 +74,7 @@ async def test_codes_are_looked_up_once() -> None:
     for _ in range(3):
         await connection.send("invoice.create", invoice(), KEYS)
     assert len(account.sent("POST")) == 3
-    assert len([one for one in account.requests if "suiteql" in one.url]) == 5
+    assert len([one for one in account.requests if "suiteql" in one.url]) == 6
 
 
 async def test_unknown_item_is_asked_for_again_once_it_exists() -> None:

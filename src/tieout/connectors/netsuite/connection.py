@@ -5,9 +5,10 @@ from __future__ import annotations
 from tieout.canonical.outcome import Failure, Misconfigured, RateLimited, Transient
 from tieout.canonical.write import DocumentWrite, Write
 from tieout.connectors.contract import Finding, Identity, Limits, World
-from tieout.connectors.netsuite.client import QueryRefused, canonical_account, is_live
+from tieout.connectors.netsuite.client import QueryRefused
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.listing import Listing
+from tieout.connectors.netsuite.signin import canonical_account, is_live
 
 CUSTOM_FIELDS = {
     "transaction": ("custbody_tieout_source", "custbody_tieout_reason", "custbody_tieout_trace"),

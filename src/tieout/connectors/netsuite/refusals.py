@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from tieout.connectors.http import BadBody
@@ -52,6 +54,12 @@ def refusal(response: Response) -> Refusal:
         return Refusal(body.error, body.title or body.error, documented=bool(body.title or body.error))
     words = "; ".join(f"{one.detail} ({one.path})" if one.path else one.detail for one in body.details)
     return Refusal(body.details[0].code, words)
+
+
+def login_error(response: Response) -> str:
+    """The `error` of a WWW-Authenticate header, `token_rejected` or `invalid_token` for instance; else empty."""
+    found = re.search(r'\berror="([^"]*)"', response.headers.get("www-authenticate", ""))
+    return found[1] if found else ""
 
 
 def speaks_of_period(message: str) -> bool:

@@ -154,9 +154,12 @@ class Writing(Catalogue):
                 return Prepared("PUT", path, outbound.customer_body(write, ids))
             case DocumentWrite():
                 taxes = {tax.code for line in write.lines for tax in line.taxes}
+                items = await table.ids("item", {line.item for line in write.lines})
+                for line in write.lines:
+                    await table.check_item(line.item, line.account, items[line.item])
                 ids = outbound.Ids(
                     currencies=await table.ids("currency", {write.currency}),
-                    items=await table.ids("item", {line.item for line in write.lines}),
+                    items=items,
                     departments=await table.ids("department", {line.department for line in write.lines}),
                     tax_codes=await table.ids("tax_code", taxes),
                     tax_types=await table.tax_types(taxes),
