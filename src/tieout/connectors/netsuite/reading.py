@@ -14,6 +14,7 @@ from tieout.canonical.write import (
 from tieout.connectors.contract import Verified
 from tieout.connectors.netsuite.assigning import Assigning
 from tieout.connectors.netsuite.codes import MISS_SECONDS
+from tieout.connectors.netsuite.looking import IN_LIST, Posting, kind_of
 from tieout.connectors.netsuite.mapping import (
     RECORD,
     Difference,
@@ -25,9 +26,6 @@ from tieout.connectors.netsuite.mapping import (
     map_status,
 )
 from tieout.connectors.netsuite.wire import Structs, Transaction
-from tieout.connectors.netsuite.writing import Posting, kind_of
-
-IN_LIST = 1000  # the vendor's limit of one IN list
 
 
 class Reading(Assigning):
