@@ -62,7 +62,7 @@ SUBLEDGER = (
     "SELECT t.id, t.type, t.postingperiod, t.foreigntotal, t.exchangerate, c.symbol, tl.subsidiary"
     " FROM transaction t JOIN transactionline tl ON tl.transaction = t.id AND tl.mainline = 'T'"
     " JOIN currency c ON c.id = t.currency"
-    " WHERE t.type IN ('CustInvc', 'CustCred', 'CustPymt', 'CustRfnd') AND t.posting = 'T'"
+    " WHERE t.type IN ('CustInvc', 'CustCred', 'CustPymt', 'CustRfnd', 'DepAppl') AND t.posting = 'T'"
     " AND t.id > {after} ORDER BY t.id"
 )
 RECEIVABLES = "AcctRec"

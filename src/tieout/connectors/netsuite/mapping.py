@@ -23,8 +23,8 @@ RECORD = {
     "refund": "customerRefund",
 }
 TYPE = {"invoice": "CustInvc", "credit_memo": "CustCred", "payment": "CustPymt", "refund": "CustRfnd"}
-# How a document moves receivables: an invoice and a refund raise them.
-RECEIVABLES_SIGN = {"CustInvc": 1, "CustCred": -1, "CustPymt": -1, "CustRfnd": 1}
+# How a document moves receivables: an invoice and a refund raise them. A deposit does not, its application does.
+RECEIVABLES_SIGN = {"CustInvc": 1, "CustCred": -1, "CustPymt": -1, "CustRfnd": 1, "DepAppl": -1}
 
 
 def map_status(kind: str, status: str, approval: str = "", *, voided: bool = False) -> str:

@@ -152,6 +152,12 @@ class IdPage(Wire, frozen=True):
     has_more: bool = False
 
 
+class GovernanceLimits(Wire, frozen=True):
+    """How many calls the account may have in flight."""
+
+    account_concurrency_limit: int = 0
+
+
 class Job(Wire, frozen=True):
     """An asynchronous job; `progress` is pending, processing, succeeded or failed."""
 
@@ -207,6 +213,7 @@ class Structs:
     credit = msgspec.json.Decoder(Credit)
     period = msgspec.json.Decoder(Period)
     ids = msgspec.json.Decoder(IdPage)
+    limits = msgspec.json.Decoder(GovernanceLimits)
     job = msgspec.json.Decoder(Job)
     rows = msgspec.json.Decoder(RowPage, float_hook=Decimal)
     error = msgspec.json.Decoder(ErrorBody)
