@@ -160,3 +160,15 @@ async def test_a_credit_memo_is_made_out_of_its_invoice_where_the_account_is_so_
     (request,) = account.sent("POST")
     assert request.url.endswith("/invoice/647/!transform/creditMemo?replace=item,taxDetails,apply")
     assert msgspec.json.decode(request.body)["externalId"] == KEYS.document
+
+
+async def test_an_account_without_deferred_accounts_is_asked_without_them() -> None:
+    account = Account(
+        lambda request: (
+            refused(400, "INVALID_PARAMETER", "Unknown identifier")
+            if b"deferredrevenueaccount" in request.body
+            else None
+        ),
+        on("POST", "/record/v1/invoice", made(647)),
+    )
+    assert isinstance(await connect(account).send("invoice.create", invoice(), KEYS), Confirmed)

@@ -20,7 +20,7 @@ MISS_SECONDS = 30
 # Per kind: table, columns beside the id, and those of them that may hold the code, the first non-empty one being shown.
 KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "account": ("account", ("acctnumber", "accttype"), ("acctnumber",)),
-    "item": ("item", ("itemid", "incomeaccount", "deferredrevenueaccount"), ("itemid",)),
+    "item": ("item", ("itemid", "incomeaccount"), ("itemid",)),
     "department": ("department", ("name",), ("name", "id")),
     "terms": ("term", ("name",), ("name", "id")),
     "tax_code": ("salestaxitem", ("itemid", "taxtype"), ("itemid",)),
@@ -29,9 +29,15 @@ KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-def query_of(kind: str) -> str:
+# Columns that an account has only with a feature (here: revenue recognition).
+FEATURED: dict[str, tuple[str, ...]] = {"item": ("deferredrevenueaccount",)}
+
+
+def query_of(kind: str, *, featured: bool) -> str:
     """Every active row of a kind, keyed by the internal id."""
     table, columns, _ = KINDS[kind]
+    if featured:
+        columns += FEATURED.get(kind, ())
     return (
         f"SELECT id, {', '.join(columns)} FROM {table} WHERE isinactive = 'F' AND id > {{after}} ORDER BY id"
     )
@@ -99,14 +105,13 @@ class Codes:
 
     async def _read(self, kind: str) -> Table:
         _, _, columns = KINDS[kind]
-        rows: list[Row] = []
         try:
-            async for page in self._client.query_by_id(
-                query_of(kind), "id", operation=f"codes.{kind}", after=LOWEST_ID
-            ):
-                rows += page
-        except QueryRefused as error:
-            raise Failure(self._client.http.blocked(f"query refused: {error}")) from None
+            rows = await self._rows(kind, featured=True)
+        except QueryRefused:
+            try:
+                rows = await self._rows(kind, featured=False)
+            except QueryRefused as error:
+                raise Failure(self._client.http.blocked(f"query refused: {error}")) from None
         ids: dict[str, str] = {}
         codes: dict[str, str] = {}
         by_id: dict[str, Row] = {}
@@ -118,6 +123,14 @@ class Codes:
         for row in rows:
             by_id[str(row["id"])] = row
         return Table(ids=ids, codes=codes, rows=by_id, read_at=self._client.http.now())
+
+    async def _rows(self, kind: str, *, featured: bool) -> list[Row]:
+        """Raises QueryRefused, Failure."""
+        query = query_of(kind, featured=featured)
+        rows: list[Row] = []
+        async for page in self._client.query_by_id(query, "id", operation=f"codes.{kind}", after=LOWEST_ID):
+            rows += page
+        return rows
 
     async def id(self, kind: str, code: str) -> str:
         """The internal id of a code. Raises UnknownCode, Failure."""
