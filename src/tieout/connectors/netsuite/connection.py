@@ -21,7 +21,7 @@ CUSTOM_FIELDS = {
 
 
 class NetSuite(Listing):
-    """Writer, BulkWriter, Assigner, Approver, Verifier, StatusReader, Lister, LedgerReader, Catalogue and Checker of one
+    """Writer, BulkWriter, Assigner, Approver, Verifier, StatusReader, Lister, LedgerReader, Catalogue, Checker of one
     account."""
 
     def approves(self, write: Write) -> bool:
