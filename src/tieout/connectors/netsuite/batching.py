@@ -9,6 +9,7 @@ enforce our keys there is no bulk: for a queue the vendor names no longest execu
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -86,8 +87,10 @@ class Batching(Writing):
             {**record.body, "externalId": keys.document}
             for record, (_, keys) in zip(records, sent, strict=True)
         ]
-        key = str(uuid.uuid5(KEYS, f"{self.name}|{batch}"))
-        deadline = self.client.http.world.clock.monotonic() + self.config.batch_seconds
+        # The vendor wants a UUID; the batch must always have the same.
+        digest = hashlib.sha256(f"{self.name}|{batch}".encode()).digest()
+        key = str(uuid.UUID(bytes=digest[:16], version=5))
+        until_seconds = self.client.http.world.clock.monotonic() + self.config.batch_seconds
         try:
             response = await self.client.submit(
                 records[0].method,
@@ -103,7 +106,7 @@ class Batching(Writing):
         said = refusal(response)
         job = _job_id(response) if response.status == 202 or said.code in KEY_USED else ""
         if job:
-            return await self._follow(operation, sent, job, deadline)
+            return await self._follow(operation, sent, job, until_seconds)
         if response.status < 300 or said.code in KEY_USED:
             return {}
         return _known(await self._refused_whole(sent, response, said))
@@ -127,10 +130,10 @@ class Batching(Writing):
 
     # -- the job --------------------------------------------------------------------------------------------------
     async def _follow(
-        self, operation: str, sent: list[Item], job: str, deadline: float
+        self, operation: str, sent: list[Item], job: str, until_seconds: float
     ) -> dict[str, SendOutcome]:
         """What came of a batch that was taken. After the deadline: what stands so far."""
-        ended = await self._completed(job, deadline)
+        ended = await self._completed(job, until_seconds)
         try:
             found = await self.by_query(sent)
         except Failure:
@@ -141,11 +144,11 @@ class Batching(Writing):
             answer.update(await self._refusals(operation, missing, len(sent), job))
         return answer
 
-    async def _completed(self, job: str, deadline: float) -> Job | None:
+    async def _completed(self, job: str, until_seconds: float) -> Job | None:
         """The job once it is completed; None when it is not by the deadline, or cannot be asked after."""
         clock = self.client.http.world.clock
-        wait = float(self.config.job_poll_seconds)
-        while clock.monotonic() < deadline:
+        wait_seconds = self.config.job_poll_seconds * 1.0
+        while clock.monotonic() < until_seconds:
             try:
                 response = await self.client.look(JOBS + job, operation="batch.job")
                 if response.status == 404:
@@ -158,8 +161,8 @@ class Batching(Writing):
                     return None
             except BadBody:
                 pass
-            await clock.sleep(wait)
-            wait = min(wait * PATIENCE, SLOWEST_POLL_SECONDS)
+            await clock.sleep(wait_seconds)
+            wait_seconds = min(wait_seconds * PATIENCE, SLOWEST_POLL_SECONDS)
         return None
 
     async def _refusals(
