@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 
 from msgspec.structs import replace
 
+from tieout.canonical.balance import CustomerBalance
 from tieout.canonical.ids import Ref
 from tieout.canonical.invoice import CreditMemo, Invoice
 from tieout.canonical.order import Subscription
@@ -30,6 +31,8 @@ T = TypeVar("T")
 
 MOST_RATES = 20_000
 SCHEDULE_EXPAND: Pairs = [("expand[]", "phases.items.price"), ("expand[]", "phases.add_invoice_items.price")]
+# Tells whether the invoice had been written off before it was paid.
+WHOLE_INVOICE = ("expand[]", "data.invoice")
 SETTLED: Pairs = [("expand[]", "latest_charge.balance_transaction")]
 
 
@@ -83,6 +86,8 @@ class Books:
             found = await self.payment(id, lane)
         elif kind is Refund:
             found = await self.refund(id, lane)
+        elif kind is CustomerBalance:
+            found = await self.balance(id, lane)
         elif kind is Subscription:
             found = await self.subscription(id, lane)
         else:
@@ -95,6 +100,8 @@ class Books:
         lines = await self.lines(found, lane)
         rates = await self._rates.of(invoice_rate_ids(lines), lane)
         mapped = map_invoice(self._name, found, lines, rates, self._config)
+        if found.status_transitions.marked_uncollectible_at is not None and mapped.paid_minor:
+            mapped = replace(mapped, recovered_minor=sum(await self.recovered(id, lane)))
         if not mapped.credited_minor or {kind for kind, _ in mapped.transitions} <= {"finalised"}:
             return mapped
         query = [("invoice", id)]
@@ -102,6 +109,29 @@ class Books:
             wire.CreditNote, "/v1/credit_notes", query, operation="credit_note.list", lane=lane
         )
         return replace(mapped, memos=tuple(note.id for note in notes if note.status != "void"))
+
+    async def recovered(self, invoice: str, lane: str) -> list[int]:
+        """What was paid of an invoice after it had been written off, payment by payment, in minor units."""
+        query = [("invoice", invoice), ("status", "paid"), WHOLE_INVOICE]
+        parts = await self._client.every(
+            wire.InvoicePayment, "/v1/invoice_payments", query, operation="invoice_payment.list", lane=lane
+        )
+        return [
+            minor(part.amount_paid, part.currency)
+            for part in parts
+            if part.amount_paid and cash.after_write_off(part)
+        ]
+
+    async def balance(self, customer: str, lane: str) -> CustomerBalance:
+        """Every change of a customer's balance."""
+        changes = await self._client.every(
+            wire.BalanceChange,
+            path("customers", customer, "balance_transactions"),
+            [],
+            operation="customer_balance.list",
+            lane=lane,
+        )
+        return cash.map_balance(self._name, customer, changes)
 
     async def lines(self, invoice: wire.Invoice, lane: str) -> list[wire.Line]:
         """All lines: those inline, and the pages beyond."""
@@ -166,7 +196,7 @@ class Books:
 
     async def applied(self, type_: str, id: str, lane: str) -> list[wire.InvoicePayment]:
         """What one payment has paid."""
-        query = [("payment[type]", type_), (f"payment[{type_}]", id), ("status", "paid")]
+        query = [("payment[type]", type_), (f"payment[{type_}]", id), ("status", "paid"), WHOLE_INVOICE]
         return await self._client.every(
             wire.InvoicePayment, "/v1/invoice_payments", query, operation="invoice_payment.list", lane=lane
         )
@@ -197,7 +227,7 @@ class Books:
 
     async def _notes(self, type_: str, payment: str, lane: str) -> list[wire.CreditNote]:
         """The credit notes of every invoice that a payment has paid."""
-        invoices = dict.fromkeys(part.invoice for part in await self.applied(type_, payment, lane))
+        invoices = dict.fromkeys(cash.paid_invoice(part) for part in await self.applied(type_, payment, lane))
         return [
             note
             for invoice in invoices

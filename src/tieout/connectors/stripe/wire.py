@@ -145,6 +145,8 @@ class Invoice(Thing):
     total: int = 0
     amount_paid: int = 0
     amount_remaining: int = 0
+    starting_balance: int = 0
+    ending_balance: int | None = None
     pre_payment_credit_notes_amount: int = 0
     lines: LinePage = msgspec.field(default_factory=lambda: LinePage([]))
     total_taxes: list[Tax] | None = None
@@ -205,6 +207,17 @@ class CreditNote(Thing):
 
 class BalanceTransaction(msgspec.Struct, gc=False):
     created: int = 0
+
+
+class BalanceChange(Thing):
+    """A transaction of a customer's balance; negative amounts favour the customer."""
+
+    amount: int = 0
+    currency: str = ""
+    type: str = ""
+    ending_balance: int = 0
+    credit_note: str | None = None
+    invoice: str | None = None
 
 
 class Charge(Thing):
@@ -274,7 +287,7 @@ class PaymentTransitions(msgspec.Struct, gc=False):
 class InvoicePayment(Thing):
     amount_paid: int | None = None
     currency: str = ""
-    invoice: str = ""
+    invoice: str | Invoice = ""
     status: str = ""
     payment: PaidBy = msgspec.field(default_factory=PaidBy)
     status_transitions: PaymentTransitions | None = None
