@@ -12,7 +12,7 @@ from tieout.canonical.party import Address
 from tieout.canonical.write import CustomerWrite, SubscriptionWrite, SubscriptionWriteLine
 from tieout.connectors.contract import Keys
 from tieout.connectors.stripe.config import StripeConfig
-from tieout.connectors.stripe.cycle import Form, anchor, end_of, schedule_moment, seconds
+from tieout.connectors.stripe.cycle import Form, anchor, day_moment, schedule_moment, seconds
 from tieout.connectors.stripe.mapping import chunk_key, plain
 from tieout.connectors.stripe.money import stripe_units
 from tieout.connectors.stripe.tax_ids import TAX_ID_TYPES
@@ -83,11 +83,11 @@ def subscription_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig
     body += [
         ("days_until_due", str(write.days_until_due)),
         ("billing_mode[type]", "flexible"),
-        ("backdate_start_date", str(seconds(write.starts_at))),
+        ("backdate_start_date", str(seconds(day_moment(write.starts_at, config)))),
     ]
     body += anchor(write, config)
     if write.ends_at is not None:
-        body.append(("cancel_at", str(seconds(end_of(write, write.ends_at)))))
+        body.append(("cancel_at", str(seconds(day_moment(write.ends_at, config)))))
     body += po_number("invoice_settings", write)
     values = {config.metadata.document: keys.document, **contract_facts(write, recurring, keys, config)}
     return body + metadata("metadata", values)
@@ -110,7 +110,7 @@ def schedule_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig) ->
         (f"{phase}[billing_cycle_anchor]", "phase_start"),
     ]
     if write.ends_at is not None:
-        end = schedule_moment(end_of(write, write.ends_at), write, config)
+        end = schedule_moment(write.ends_at, write, config)
         body.append((f"{phase}[end_date]", str(seconds(end))))
     else:
         interval, count = INTERVALS[write.frequency]

@@ -6,10 +6,9 @@ in UTC east of Greenwich, where the first of a month is the last of the month be
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
 
-from tieout.canonical.order import add_months
 from tieout.canonical.write import SubscriptionWrite
 from tieout.connectors.stripe.config import StripeConfig
 
@@ -38,7 +37,7 @@ def anchor(write: SubscriptionWrite, config: StripeConfig) -> Form:
     day. Without it Stripe bills from the moment at which the subscription is made."""
     if not config.align_billing_cycle:
         return []
-    start = write.starts_at.astimezone(UTC)
+    start = day_moment(write.starts_at, config).astimezone(UTC)
     # The first of a month at home is the last of one in UTC: 31 means just that.
     first = _turns(write, config) and _home(write, config).day == 1
     name = "billing_cycle_anchor_config"
@@ -51,22 +50,24 @@ def anchor(write: SubscriptionWrite, config: StripeConfig) -> Form:
     return [*body, (f"{name}[month]", str(start.month))] if write.frequency == "year" else body
 
 
+def day_moment(at: datetime, config: StripeConfig) -> datetime:
+    """The first moment of a day at home that stays within that day when summer time comes or goes: midnight in standard
+    time, which is 01:00 in summer. Stripe steps by months in UTC; from a midnight of summer it would bill at 23:00 of
+    the day before all winter. What is no midnight in the connection's time zone is another zone's: taken as it is."""
+    home = at.astimezone(ZoneInfo(config.time_zone))
+    if home.time() != time():
+        return at
+    standard = min(home.replace(month=month, day=1).utcoffset() or timedelta() for month in (1, 7))
+    return datetime.combine(home.date(), time(), timezone(standard)).astimezone(UTC)
+
+
 def schedule_moment(at: datetime, write: SubscriptionWrite, config: StripeConfig) -> datetime:
     """A day's first moment, as a schedule is told it. A schedule bills on the day that its start has in UTC; where
     that is not the day at home, it starts with the day in UTC instead, which is some hours later and the same day at
     home (09:00 in Tokyo): all its periods then begin on the right days."""
     if not _turns(write, config):
-        return at
+        return day_moment(at, config)
     return datetime.combine(at.astimezone(ZoneInfo(config.time_zone)).date(), time(), UTC)
-
-
-def end_of(write: SubscriptionWrite, ends_at: datetime) -> datetime:
-    """The end, put on Stripe's own period boundary where summer time alone keeps it an hour away: else the last
-    period would be cut by that hour, and its amount with it."""
-    start, end = write.starts_at.astimezone(UTC), ends_at.astimezone(UTC)
-    months = (end.year - start.year) * 12 + end.month - start.month
-    near = datetime.combine(add_months(start.date(), max(0, months)), start.timetz())
-    return near if abs(near - end) <= timedelta(hours=2) else end
 
 
 def seconds(at: datetime) -> int:
@@ -79,7 +80,6 @@ def _home(write: SubscriptionWrite, config: StripeConfig) -> datetime:
 
 
 def _turns(write: SubscriptionWrite, config: StripeConfig) -> bool:
-    """Whether the start, midnight at home, is another day in UTC. A start that is no midnight in the connection's time
-    zone belongs to another one: it is taken as it is."""
+    """Whether the start, midnight at home, is another day in UTC."""
     home = _home(write, config)
-    return home.time() == time() and home.date() != write.starts_at.astimezone(UTC).date()
+    return home.time() == time() and home.date() != day_moment(write.starts_at, config).astimezone(UTC).date()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tieout_lab.twins.stripe import credit_notes, intents, invoices, payments, records
+from tieout_lab.twins.stripe import credit_notes, intents, invoices, payments, records, subscription_desk
 from tieout_lab.twins.stripe.accounts import Account, Obj, plain
 from tieout_lab.twins.stripe.catalogue import new_product
 from tieout_lab.twins.stripe.delivery import new_endpoint
@@ -31,9 +31,9 @@ class Actions:
     def __init__(self, twin: StripeTwin) -> None:
         self._twin = twin
         for name in (
-            "advance", "alter", "copy", "credit", "delete", "limits", "mark_uncollectible", "pay_invoice", "refund",
-            "register_webhook", "rotate_secret", "seed_catalogue", "settings", "snapshot", "void_invoice",
-            "webhook_journal", "wire",
+            "advance", "alter", "change_subscription", "copy", "credit", "delete", "limits", "mark_uncollectible",
+            "pay_invoice", "refund", "register_webhook", "rotate_secret", "seed_catalogue", "settings", "snapshot",
+            "void_invoice", "webhook_journal", "wire",
         ):  # fmt: skip
             twin.action(name, self._guarded(getattr(self, name)))
 
@@ -134,6 +134,13 @@ class Actions:
             invoice = account.get("invoices", one["invoice"], "invoice")
             attached.append(records.attach_record(account, invoice, record, one.get("amount")))
         return {"payment_record": plain(record), "invoice_payments": plain(attached)}
+
+    def change_subscription(self, given: dict[str, Any]) -> Any:
+        """{account, subscription, items?, proration_behavior?, ...}: as the API's parameters."""
+        account = self._account(given)
+        wanted = {key: value for key, value in given.items() if key not in {"account", "subscription"}}
+        subscription = account.get("subscriptions", given["subscription"], "subscription")
+        return plain(subscription_desk.change(account, subscription, wanted))
 
     def void_invoice(self, given: dict[str, Any]) -> Any:
         """{account, invoice}."""

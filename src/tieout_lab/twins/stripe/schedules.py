@@ -257,9 +257,9 @@ def _begin(account: Account, schedule: Obj) -> None:
         by_phase = phase["billing_cycle_anchor"] or schedule["default_settings"]["billing_cycle_anchor"]
         if by_phase == "phase_start":
             recurring = account.objects["prices"][phase["items"][0]["price"]]["recurring"]
-            wanted["billing_cycle_anchor"] = calendar.period_of(schedule["_start"], recurring, account.now())[
-                1
-            ]
+            _, coming = calendar.period_of(schedule["_start"], recurring, account.now())
+            wanted["billing_cycle_anchor"] = coming
+            wanted["_on_day"] = calendar.day_of(schedule["_start"])
     if schedule["end_behavior"] == "cancel":
         wanted["_ends_at"] = schedule["_end"]
     # The first invoice of a schedule always begins as a draft.

@@ -45,7 +45,11 @@ def _list(call: Call) -> Obj:
 
 # -- changing -----------------------------------------------------------------------------------------------------
 def _update(call: Call) -> Obj:
-    account, given, subscription = call.account, call.given, _subscription(call)
+    return change(call.account, _subscription(call), call.given)
+
+
+def change(account: Account, subscription: Obj, given: Obj) -> Obj:
+    """What `POST /v1/subscriptions/{id}` does."""
     _may_change(subscription, given)
     method = str(given.get("collection_method", subscription["collection_method"]))
     days = given.get("days_until_due", subscription["days_until_due"] if method == "send_invoice" else None)
@@ -285,44 +289,43 @@ def _list_items(call: Call) -> Obj:
     return page(subscription["items"]["data"], call.given, call.url, "subscription_items")
 
 
-def _change(call: Call, subscription: Obj, change: Obj) -> None:
+def _change_one(call: Call, subscription: Obj, one: Obj) -> None:
     """One change of a subscription's items, in the terms of the subscription's own update."""
     names = ("proration_behavior", "proration_date", "payment_behavior")
     given: dict[str, Any] = {
-        "items": [change],
+        "items": [one],
         **{name: call.given[name] for name in names if name in call.given},
     }
-    path = {"subscription_exposed_id": subscription["id"]}
-    _update(type(call)(call.account, given, path, call.url))
+    change(call.account, subscription, given)
 
 
 def _create_item(call: Call) -> Obj:
     subscription = call.account.get("subscriptions", call.given["subscription"], "subscription")
-    change = {
+    one = {
         k: v
         for k, v in call.given.items()
         if k in {"price", "price_data", "quantity", "metadata", "tax_rates"}
     }
-    _change(call, subscription, change)
+    _change_one(call, subscription, one)
     item: Obj = subscription["items"]["data"][-1]
     return item
 
 
 def _update_item(call: Call) -> Obj:
     item = _item(call)
-    change = {
+    one = {
         k: v
         for k, v in call.given.items()
         if k in {"price", "price_data", "quantity", "metadata", "tax_rates"}
     }
     subscription = call.account.get("subscriptions", item["subscription"])
-    _change(call, subscription, {"quantity": item["quantity"], **change, "id": item["id"]})
+    _change_one(call, subscription, {"quantity": item["quantity"], **one, "id": item["id"]})
     return item
 
 
 def _delete_item(call: Call) -> Obj:
     item = _item(call)
-    _change(
+    _change_one(
         call, call.account.get("subscriptions", item["subscription"]), {"id": item["id"], "deleted": True}
     )
     return {"id": item["id"], "object": "subscription_item", "deleted": True}

@@ -211,7 +211,8 @@ def _new(account: Account, customer: Obj, given: Obj, currency: str, start: int,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
         "trial_start": None,
         "_ends_at": given.get("_ends_at"),
-        "_on_day": (given.get("billing_cycle_anchor_config") or {}).get("day_of_month"),
+        "_on_day": given.get("_on_day")
+        or (given.get("billing_cycle_anchor_config") or {}).get("day_of_month"),
     }
 
 
