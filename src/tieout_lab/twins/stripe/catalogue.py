@@ -257,7 +257,7 @@ def _tiered(price: Obj, count: Decimal) -> Decimal:
 
 def line_amount(price: Obj, quantity: int | None) -> int:
     """What a quantity at a price comes to, in whole minor units."""
-    return rounded(amount_at(price, quantity))
+    return rounded(amount_at(price, quantity), price["currency"])
 
 
 def plan_of(price: Obj) -> Obj:

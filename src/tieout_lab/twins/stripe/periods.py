@@ -50,7 +50,7 @@ def end_of(subscription: Obj, natural: int) -> int:
 
 def share(price: Obj, quantity: int | None, part: Decimal) -> int:
     """The price of a part of a period, in whole minor units."""
-    return tax.rounded(catalogue.amount_at(price, quantity) * part)
+    return tax.rounded(catalogue.amount_at(price, quantity) * part, price["currency"])
 
 
 def first_periods(
