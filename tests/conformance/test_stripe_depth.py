@@ -1,4 +1,4 @@
-"""The connector against its twin where documents are large or amounts unusual: 300 lines, ten currencies, every page."""
+"""The connector against its twin where documents are large or amounts unusual: 300 lines, ten currencies."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ async def test_ten_currencies_with_no_two_and_three_decimals(bench: Any, currenc
     api, customer = bench.connection(), await bench.customer()
     whole = 10 ** exponent(currency)  # one unit of the currency
     line = SubscriptionWriteLine(
-        contract_line="00kA", product="PLATFORM", description="", quantity=Decimal(3), unit_minor=Decimal(1_230 * whole),
-        charge="recurring",
+        contract_line="00kA", product="PLATFORM", description="", quantity=Decimal(3),
+        unit_minor=Decimal(1_230 * whole), charge="recurring",
     )  # fmt: skip
     await confirmed(
         api.send("subscription.create", sold(customer, currency=currency, lines=(line,)), keys(2))

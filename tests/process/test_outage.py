@@ -1,4 +1,4 @@
-"""Four weeks without the hub: what webhooks gave up telling is read from the event list, every obligation on its own day."""
+"""Four weeks without the hub: what webhooks gave up telling is read from the event list, each with its own day."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ from tieout_lab.twins.stripe import (
     payments,
     records,
     schedules,
+    settlements,
     subscription_desk,
     tax,
     tax_ids,
@@ -40,7 +41,7 @@ class StripeTwin(Desk):
         super().__init__(clock)
         for module in (
             catalogue, credit_notes, customers, events, intent_desk, intents, invoice_desk, payments,
-            records, schedules, subscription_desk, tax, tax_ids,
+            records, schedules, settlements, subscription_desk, tax, tax_ids,
         ):  # fmt: skip
             module.routes(self)
         self.control = Actions(self)

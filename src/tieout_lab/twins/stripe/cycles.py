@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from tieout_lab.twins.stripe import calendar, invoices, periods, schedules, subscriptions
+from tieout_lab.twins.stripe import calendar, invoices, periods, schedules, settlements, subscriptions
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import Refusal
 from tieout_lab.twins.stripe.payments import collect
@@ -102,6 +102,7 @@ def _renew(account: Account, subscription: Obj, due: list[Obj]) -> None:
 STEPS: dict[str, Callable[[Account, str], None]] = {
     "finalize": _finalize,
     "overdue": _overdue,
+    "payout": settlements.arrive,
     "schedule": schedules.due,
     "subscription": _subscription,
 }
