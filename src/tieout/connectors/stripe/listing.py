@@ -269,12 +269,14 @@ class Listing:
                 if mapped.end is None and (end := ends.get(found.id)) is not None:
                     mapped = msgspec.structs.replace(mapped, end=end)
                 for item, line in zip(items, mapped.lines, strict=True):
-                    yield listed_line(mapped, line, config, frequency_of(item.price))
+                    if line.charge != "metered":  # what will be used was not sold as a line
+                        yield listed_line(mapped, line, config, frequency_of(item.price))
                 for line in once.get(found.id, []):
                     yield listed_line(mapped, line, config, "once")
         for schedule in schedules:
             if schedule.subscription or schedule.released_subscription or not schedule.phases:
                 continue
+            await self._books.price(schedule.phases[0].items, "")
             mapped = map_schedule(name, schedule, config)
             for line in mapped.lines:
                 yield listed_line(mapped, line, config, mapped.frequency)

@@ -15,6 +15,7 @@ from tieout.canonical.invoice import CreditMemo, Invoice
 from tieout.canonical.order import Subscription
 from tieout.canonical.outcome import Failure, NotFound, Rejected, Transient
 from tieout.canonical.payment import Payment, Refund
+from tieout.canonical.settlement import Dispute, Payout
 from tieout.connectors.stripe import cash, wire
 from tieout.connectors.stripe.client import Client, Pairs, path
 from tieout.connectors.stripe.contracts import map_schedule, map_subscription
@@ -26,6 +27,7 @@ from tieout.connectors.stripe.mapping import (
     whole,
 )
 from tieout.connectors.stripe.money import minor
+from tieout.connectors.stripe.settlements import map_dispute, map_payout
 
 T = TypeVar("T")
 
@@ -74,6 +76,7 @@ class Books:
         self._name = client.name
         self._config = client.config
         self._rates = TaxRates(client)
+        self._tiered: dict[str, wire.Price] = {}
 
     async def fetch(self, kind: type[T], id: str, lane: str = "") -> T:
         """The present aggregate, whole. Raises NotFound, Failure; TypeError for a kind that Stripe has not."""
@@ -88,6 +91,12 @@ class Books:
             found = await self.refund(id, lane)
         elif kind is CustomerBalance:
             found = await self.balance(id, lane)
+        elif kind is Dispute:
+            where = path("disputes", id)
+            one = await self._client.get(wire.Dispute, where, operation="dispute.get", lane=lane)
+            found = map_dispute(self._name, one)
+        elif kind is Payout:
+            found = await self.payout(id, lane)
         elif kind is Subscription:
             found = await self.subscription(id, lane)
         else:
@@ -132,6 +141,18 @@ class Books:
             lane=lane,
         )
         return cash.map_balance(self._name, customer, changes)
+
+    async def payout(self, id: str, lane: str) -> Payout:
+        """A payout with every transaction that it pays out; a manual one names none."""
+        found = await self._client.get(wire.Payout, path("payouts", id), operation="payout.get", lane=lane)
+        parts = await self._client.every(
+            wire.BalanceTransaction,
+            "/v1/balance_transactions",
+            [("payout", id)],
+            operation="balance_transaction.list",
+            lane=lane,
+        )
+        return map_payout(self._name, found, parts)
 
     async def lines(self, invoice: wire.Invoice, lane: str) -> list[wire.Line]:
         """All lines: those inline, and the pages beyond."""
@@ -271,6 +292,7 @@ class Books:
             return await self._subscription(grown, id, lane)
         if not schedule.phases:
             raise Failure(Transient(reason=f"{id}: a schedule without a phase"))
+        await self.price(schedule.phases[0].items, lane)
         return map_schedule(self._name, schedule, self._config)
 
     async def _subscription(self, id: str, known_as: str, lane: str) -> Subscription:
@@ -281,6 +303,24 @@ class Books:
 
     async def items(self, found: wire.Subscription, lane: str) -> list[wire.SubscriptionItem]:
         """All items of a subscription."""
-        return await self._beyond(
+        items = await self._beyond(
             found.items, wire.ItemPage, "/v1/subscription_items", lane, [("subscription", found.id)]
         )
+        await self.price(items, lane)
+        return items
+
+    async def price(self, items: Iterable[wire.SubscriptionItem | wire.PhaseItem], lane: str) -> None:
+        """Give items their prices' tiers, which are shown on demand only."""
+        for item in items:
+            price = item.price
+            if isinstance(price, wire.Price) and price.billing_scheme == "tiered" and price.tiers is None:
+                item.price = await self.tiers(price.id, lane)
+
+    async def tiers(self, price: str, lane: str) -> wire.Price:
+        """A price with its tiers, which never change."""
+        if price not in self._tiered:
+            query = [("expand[]", "tiers")]
+            self._tiered[price] = await self._client.get(
+                wire.Price, path("prices", price), query, operation="price.get", lane=lane
+            )
+        return self._tiered[price]

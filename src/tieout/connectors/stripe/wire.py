@@ -205,8 +205,15 @@ class CreditNote(Thing):
     out_of_band_amount: int | None = None
 
 
-class BalanceTransaction(msgspec.Struct, gc=False):
-    created: int = 0
+class BalanceTransaction(Thing):
+    """What moved on the account's balance; `net` = `amount` - `fee`. `source` is the id of what moved it."""
+
+    amount: int = 0
+    fee: int = 0
+    net: int = 0
+    currency: str = ""
+    type: str = ""
+    source: str | Thing | None = None
 
 
 class BalanceChange(Thing):
@@ -302,13 +309,42 @@ class Refund(Thing):
     customer: str | None = None
 
 
+class Dispute(Thing):
+    amount: int = 0
+    currency: str = ""
+    status: str = ""
+    reason: str = ""
+    charge: str = ""
+    payment_intent: str | None = None
+    balance_transactions: list[BalanceTransaction] = []
+
+
+class Payout(Thing):
+    amount: int = 0
+    currency: str = ""
+    status: str = ""
+    arrival_date: int = 0
+
+
 class Recurring(msgspec.Struct, gc=False):
     interval: str = ""
     interval_count: int = 1
+    usage_type: str = "licensed"
+
+
+class Tier(msgspec.Struct):
+    """`up_to` None: without end."""
+
+    up_to: int | None = None
+    flat_amount_decimal: Decimal | None = None
+    unit_amount_decimal: Decimal | None = None
 
 
 class Price(msgspec.Struct):
     id: str = ""
+    billing_scheme: str = "per_unit"
+    tiers: list[Tier] | None = None
+    tiers_mode: str | None = None
     product: str = ""
     currency: str = ""
     unit_amount: int | None = None
