@@ -15,7 +15,10 @@ from tests.conformance.test_stripe_connector import bench, confirmed, invoices_o
 from tieout.canonical.balance import CustomerBalance
 from tieout.canonical.invoice import CreditMemo, Invoice
 from tieout.canonical.money import exponent
+from tieout.canonical.order import Subscription
+from tieout.canonical.outcome import Failure
 from tieout.canonical.payment import Payment
+from tieout.canonical.settlement import Dispute, Payout
 from tieout.canonical.write import SubscriptionWriteLine
 
 __all__ = ["bench", "twin"]
@@ -96,3 +99,68 @@ async def test_ten_currencies_with_no_two_and_three_decimals(bench: Any, currenc
     assert listed == {"credited": memo.total_minor}
     (terms,) = [row async for row in api.contract_lines()]
     assert terms.unit_minor == 1_230 * whole
+
+
+async def paid(bench: Any) -> str:
+    """An invoice that was paid by card; answers the charge."""
+    bench.twin.act("settings", fee_percent="2.9", fee_fixed=30, dispute_fee=1_500)
+    customer = await bench.customer()
+    await confirmed(bench.connection().send("subscription.create", sold(customer), keys(2)))
+    (invoice,) = invoices_of(bench.twin)
+    bench.twin.act("pay_invoice", account="acct_us", invoice=invoice["id"])
+    (charge,) = bench.twin.act("snapshot", account="acct_us", kinds=["charges"])["acct_us"]["charges"]
+    return str(charge["id"])
+
+
+async def test_a_payout_is_its_charges_less_refunds_and_fees(bench: Any) -> None:
+    charge = await paid(bench)
+    bench.twin.act("refund", account="acct_us", charge=charge, amount=10_000)
+    bench.twin.act("advance", business="2026-01-18T18:00:00+00:00")
+    made = bench.twin.act("pay_out", account="acct_us", currency="usd")
+    api = bench.connection()
+    payout = await api.fetch(Payout, made["id"])
+    assert (payout.status, payout.currency, payout.amount_minor) == ("pending", "USD", made["amount"])
+    assert {move.kind: move.source for move in payout.moves}["charge"] == charge
+    assert payout.gross_minor == 115_005 + 8_338 - 10_000
+    assert payout.gross_minor - payout.fee_minor == payout.amount_minor
+    bench.twin.act("advance", business="2026-01-21T00:00:00+00:00")
+    assert (await api.fetch(Payout, made["id"])).status == "paid"
+    bench.twin.act("alter", account="acct_us", kind="payouts", id=made["id"], path="amount", value=1)
+    with pytest.raises(Failure) as refused:
+        await api.fetch(Payout, made["id"])
+    assert refused.value.outcome.code == "totals"
+
+
+async def test_a_dispute_and_what_it_moved(bench: Any) -> None:
+    charge = await paid(bench)
+    made = bench.twin.act("dispute", account="acct_us", charge=charge, amount=50_000, reason="fraudulent")
+    api = bench.connection()
+    dispute = await api.fetch(Dispute, made["id"])
+    assert (dispute.status, dispute.amount_minor, dispute.reason) == ("open", 50_000, "fraudulent")
+    assert [(move.amount_minor, move.fee_minor) for move in dispute.moves] == [(-50_000, 1_500)]
+    assert (await api.fetch(Payment, dispute.payment.id)).amount_minor == 123_343
+    bench.twin.act("close_dispute", account="acct_us", dispute=made["id"], won=True)
+    closed = await api.fetch(Dispute, made["id"])
+    assert (closed.status, sum(move.amount_minor for move in closed.moves)) == ("won", 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "minor"), [("graduated", 10 * 1_000 + 15 * 800), ("volume", 25 * 800 + 500)]
+)
+async def test_tiers_price_a_contract_line(bench: Any, mode: str, minor: int) -> None:
+    tiers = {"tiers[0][up_to]": 10, "tiers[0][unit_amount]": 1_000, "tiers[1][up_to]": "inf",
+             "tiers[1][unit_amount]": 800}  # fmt: skip
+    if mode == "volume":
+        tiers["tiers[1][flat_amount]"] = 500
+    price = post(bench.twin, "/v1/prices", currency="usd", product="prod_PLATFORM", billing_scheme="tiered",
+                 tiers_mode=mode, **{"recurring[interval]": "month"}, **tiers)  # fmt: skip
+    customer = await bench.customer()
+    made = post(bench.twin, "/v1/subscriptions", customer=customer, collection_method="send_invoice", days_until_due=30,
+                **{"items[0][price]": price["id"], "items[0][quantity]": 25})  # fmt: skip
+    api = bench.connection()
+    (line,) = (await api.fetch(Subscription, made["id"])).lines
+    assert line.quantity * line.unit_minor == minor
+    (invoice,) = invoices_of(bench.twin)
+    assert (await api.fetch(Invoice, invoice["id"])).net_minor == minor
+    (listed,) = [row async for row in api.contract_lines()]
+    assert listed.contracted_minor == minor

@@ -194,3 +194,23 @@ async def test_a_void_after_a_write_off_settles_nothing_twice(world, people):
         for line in one["gl"]:
             sums[line["account"]] = sums.get(line["account"], 0) + line["amount_minor"]
     assert not any(sums.values())
+
+
+@simulated()
+async def test_a_dispute_is_put_before_a_person_with_what_to_post(world, people):
+    await posted(world, people)
+    (first,) = people.invoices()
+    await people.pay(first["id"])
+    await world.rest()
+    (charge,) = world.billing.accounts["acct_us"].all("charges")
+    before = len(await erp(world))
+    await world.act("stripe", "dispute", account="acct_us", charge=charge["id"], reason="fraudulent")
+    await world.rest()
+    (found,) = await exceptions(world)
+    assert (found["code"], found["amount_minor"], found["currency"]) == (
+        "dispute_open",
+        first["total"],
+        "USD",
+    )
+    assert "disputes receivable" in found["remedy"]
+    assert len(await erp(world)) == before
