@@ -264,7 +264,11 @@ def bill_now(account: Account, subscription: Obj) -> Obj | None:
 
 
 def _cancel(call: Call) -> Obj:
-    account, given, subscription = call.account, call.given, _subscription(call)
+    return cancel(call.account, _subscription(call), call.given)
+
+
+def cancel(account: Account, subscription: Obj, given: Obj) -> Obj:
+    """What `DELETE /v1/subscriptions/{id}` does."""
     if subscription["status"] == "canceled":
         raise conflict(f"No such subscription: '{subscription['id']}'", "resource_missing", "id")
     for name, value in (given.get("cancellation_details") or {}).items():
