@@ -249,6 +249,36 @@ def _credited(account: Account, item: Obj, start: int) -> Obj | None:
     return None
 
 
+def enter_phase(account: Account, subscription: Obj, phase: Obj, extras: list[Obj]) -> None:
+    """A schedule's next phase: items of the same price stay, the others are exchanged, as the phase prorates."""
+    standing = {item["price"]["id"]: item for item in subscription["items"]["data"]}
+    wanted = {item["price"]: item for item in phase["items"]}
+    # What comes takes its period from what is there, so that comes first and goes last.
+    given: list[Obj] = [
+        {"price": price, "quantity": one["quantity"], "metadata": dict(one["metadata"])}
+        for price, one in wanted.items()
+        if price not in standing
+    ]
+    given += [
+        {"id": standing[price]["id"], "quantity": one["quantity"], "metadata": dict(one["metadata"])}
+        for price, one in wanted.items()
+        if price in standing
+    ]
+    given += [{"id": item["id"], "deleted": True} for price, item in standing.items() if price not in wanted]
+    behavior = phase["proration_behavior"]
+    with account.changing(subscription, "customer.subscription.updated"):
+        subscription["metadata"] |= phase["metadata"]
+        changes = _checked_changes(account, subscription, given)
+        _change_items(account, subscription, changes, behavior, account.now())
+        wanted_extras = [
+            {name: one[name] for name in ("price", "quantity", "metadata", "period")} for one in extras
+        ]
+        _add_extras(account, subscription, wanted_extras)
+        if behavior == "always_invoice":
+            bill_now(account, subscription)
+    subscriptions.watch(account, subscription)
+
+
 def _add_extras(account: Account, subscription: Obj, extras: list[Obj]) -> None:
     items: list[tuple[Obj, Obj]] = [(item["price"], {}) for item in subscription["items"]["data"]]
     periods.waiting_extras(account, subscription, periods.checked_extras(account, extras, items))
