@@ -19,6 +19,7 @@ from tieout_lab.twins.stripe import (
     intent_desk,
     intents,
     invoice_desk,
+    meters,
     payments,
     previews,
     records,
@@ -41,7 +42,8 @@ class StripeTwin(Desk):
     def __init__(self, clock: TwinClock) -> None:
         super().__init__(clock)
         for module in (
-            catalogue, credit_notes, customers, events, intent_desk, intents, previews, invoice_desk, payments,
+            catalogue, credit_notes, customers, events, intent_desk, intents, meters, previews, invoice_desk,
+            payments,
             records, schedules, settlements, subscription_desk, tax, tax_ids,
         ):  # fmt: skip
             module.routes(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tieout_lab.twins.stripe import catalogue, invoices, lines, periods, subscriptions
+from tieout_lab.twins.stripe import catalogue, invoices, lines, meters, periods, subscriptions
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import conflict, invalid, left_out
 from tieout_lab.twins.stripe.form import merged, value_of
@@ -185,8 +185,9 @@ def _change_items(
                 _prorate(account, subscription, added, moment, 1)
             continue
         metadata = merged(item["metadata"], change.get("metadata"))
-        quantity = change.get("quantity", 1 if price is not None else item["quantity"])
-        moved = change.get("deleted") or price is not None or quantity != item["quantity"]
+        metered = meters.is_metered(item)
+        quantity = change.get("quantity", 1 if price is not None else item.get("quantity"))
+        moved = change.get("deleted") or price is not None or quantity != item.get("quantity")
         if moved and behavior != "none":
             _prorate(account, subscription, item, moment, -1)
         if change.get("deleted"):
@@ -194,7 +195,8 @@ def _change_items(
             del account.objects["subscription_items"][item["id"]]
             continue
         item["metadata"] = metadata
-        item["quantity"] = quantity
+        if not metered:
+            item["quantity"] = quantity
         if price is not None:
             item["price"] = {key: value for key, value in price.items() if key not in {"_since", "_before"}}
             item["plan"] = catalogue.plan_of(price)
@@ -204,6 +206,8 @@ def _change_items(
 
 def _prorate(account: Account, subscription: Obj, item: Obj, moment: int, sign: int) -> None:
     """A waiting invoice item for the rest of the current period: credit (-1) for what was, debit (1) for what is."""
+    if meters.is_metered(item):
+        return
     start, end = item["current_period_start"], item["current_period_end"]
     first = min(max(moment, start), end)
     part = Decimal(end - first) / Decimal(end - start)

@@ -223,7 +223,9 @@ def _anchor_config(given: Obj | None) -> Obj | None:
 
 
 def _needs_method(account: Account, subscription: Obj, items: list[tuple[Obj, Obj]]) -> None:
-    if all(catalogue.amount_at(price, item.get("quantity", 1)) == 0 for price, item in items):
+    metered = [price["recurring"]["usage_type"] == "metered" for price, _ in items]
+    due = [catalogue.amount_at(price, item.get("quantity", 1)) for price, item in items]
+    if not any(amount for amount, later in zip(due, metered, strict=True) if not later):
         return
     if (
         method_of(account, {"_subscription": None, "customer": subscription["customer"]}) is None
