@@ -37,6 +37,7 @@ from tieout.connectors.contract import (
     Writer,
 )
 from tieout.connectors.stripe.bodies import customer_body, schedule_body, subscription_body
+from tieout.connectors.stripe.pace import endpoint
 from tieout.ports import TransportError
 
 CUSTOMER = CustomerWrite(
@@ -354,3 +355,17 @@ async def test_an_unknown_field_is_rejected(group: str, fields: Any) -> None:
     target = Ref(connection="stripe-us", kind="invoice", id="in_1")
     assert isinstance(await api.assign(target, group, fields, KEYS), Rejected)
     assert transport.requests == []
+
+
+async def test_calls_of_one_endpoint_are_spread_where_the_budget_is_larger() -> None:
+    answers = [canned({"id": "in_1", "livemode": False}) for _ in range(3)]
+    api, transport = connection(*answers, per_second=100, per_endpoint_second=2)
+    target = Ref(connection="stripe-us", kind="invoice", id="in_1")
+    for _ in range(3):
+        await api.assign(target, "erp", {"erp_number": "1"}, KEYS)
+    assert len(transport.requests) == 3
+    clock = api._outbox._client._pace._clock
+    assert (clock.now() - NOW).total_seconds() == 1.0
+    assert endpoint("GET", "/v1/invoices/in_1/lines?limit=1") == endpoint("GET", "/v1/invoices/in_2/lines")
+    assert endpoint("GET", "/v1/invoices/in_1") != endpoint("GET", "/v1/invoices")
+    assert endpoint("POST", "/v1/invoices/in_1/void") != endpoint("POST", "/v1/invoices/in_1/pay")
