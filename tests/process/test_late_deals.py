@@ -112,3 +112,27 @@ def test_the_first_of_a_month_in_tokyo_is_billed_on_the_first(start, close, freq
         assert len(subscriptions(world, "jp")) == 1
 
     flow()
+
+
+@simulated()
+async def test_a_recovery_that_somebody_must_approve_is_the_payments_own(world, people):
+    """Found by seed 10: once approved, the recovery stood for its invoice, and its payment waited for ever."""
+    account = await people.customer("Tokyo", "jp")
+    await people.sell(account, "jp")
+    await world.rest()
+    await people.approve_all()
+    await world.rest()
+    (first,) = people.invoices("jp")
+    await people.write_off(first["id"], "jp")
+    await world.rest()
+    await people.approve_all()
+    await world.rest()
+    for part in (8_000, None):
+        await people.wire(
+            first["customer"], part or first["total"] - 8_000, [(first["id"], part)], "jp", "jpy"
+        )
+        await world.rest()
+        await people.approve_all()
+        await world.rest()
+        await agree(world, people, "jp")
+    assert people.invoices("jp")[0]["status"] == "paid"
