@@ -109,7 +109,8 @@ class ListedDocument(Value, frozen=True):
     document of the same system, amount). Billing says `status` in our words (`draft`, `open`, `paid`, `voided`,
     `written_off`, `issued`, `succeeded`, `pending`) and `transitions` as the kinds of `Invoice.transitions`; the
     ERP says `accounts`: net per ledger account, debit positive, as (account, amount in the document's currency,
-    amount in the functional currency)."""
+    amount in the functional currency). Billing says of an invoice what of the customer's credit balance settled it
+    (`balance_minor`) and what was paid of it after it had been written off (`recovered`, payment by payment)."""
 
     id: str
     number: str
@@ -130,6 +131,8 @@ class ListedDocument(Value, frozen=True):
     settled: tuple[tuple[str, int], ...] = ()
     transitions: tuple[str, ...] = ()
     accounts: tuple[tuple[str, int, int], ...] = ()
+    balance_minor: int = 0
+    recovered: tuple[int, ...] = ()
 
 
 class ListedLine(Value, frozen=True):

@@ -25,7 +25,12 @@ from tieout.finance.open_amounts import OPEN, OpenAmounts, OpenAt
 TAX = "tax"
 PERIOD = "documents in their recorded period"
 # Which reason of an ERP document, where the ERP tells it, belongs to which measure.
-MEASURE_OF_REASON = {"voided": "voids", "written_off": "write-offs", "credited": "credits"}
+MEASURE_OF_REASON = {
+    "voided": "voids",
+    "written_off": "write-offs",
+    "credited": "credits",
+    "recovered": "recoveries",
+}
 
 
 class ReceivablesRow(Value, frozen=True):
@@ -321,6 +326,7 @@ def _same_period(recorded: RecordedPosting, found: ListedDocument) -> bool:
 
 def _word(expected: Expected) -> str:
     words = {"invoices": "invoice", "credits": "credit memo", "voids": "void", "write-offs": "write-off"}
+    words["recoveries"] = "recovery"
     return words.get(expected.measure, expected.kind.replace("_", " "))
 
 

@@ -124,6 +124,26 @@ class Business:
             "stripe", "credit", account=ACCOUNT[entity], invoice=invoice, lines=lines, **given
         )
 
+    async def change(
+        self, subscription: str, items: list[dict[str, Any]], entity: str = "us", **more: Any
+    ) -> Any:
+        """An operator changes what is subscribed to; invoiced at once unless `proration_behavior` says otherwise."""
+        given = {"proration_behavior": "always_invoice", **more}
+        return await self.world.act(
+            "stripe",
+            "change_subscription",
+            account=ACCOUNT[entity],
+            subscription=subscription,
+            items=items,
+            **given,
+        )
+
+    async def credit_amount(self, invoice: str, amount: int, entity: str = "us", **more: Any) -> Any:
+        """So much of the whole invoice, tax included, without naming a line."""
+        return await self.world.act(
+            "stripe", "credit", account=ACCOUNT[entity], invoice=invoice, amount=amount, **more
+        )
+
     async def void(self, invoice: str, entity: str = "us") -> Any:
         return await self.world.act("stripe", "void_invoice", account=ACCOUNT[entity], invoice=invoice)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tieout_lab.simulation import judge
-from tieout_lab.simulation.business import LINES, YEN_LINES, Business
+from tieout_lab.simulation.business import ACCOUNT, LINES, YEN_LINES, Business
 from tieout_lab.simulation.loop import run_virtual
 from tieout_lab.simulation.ports import draw
 from tieout_lab.simulation.world import SimulatedWorld
@@ -150,6 +150,8 @@ class Life:
             self._credit,
             self._void,
             self._write_off,
+            self._recover,
+            self._downgrade,
             self._rename,
         ]
         deed = self.choose(deeds, "deed", step)
@@ -166,9 +168,6 @@ class Life:
         return self.choose(found, "invoice", step) if found else None
 
     async def _next_month(self, step: int) -> None:  # noqa: ARG002 - a deed
-        # Billing takes no first period that is over: what was sold is at billing before the month ends.
-        await asyncio.sleep(60)
-        await self.world.rest(within_seconds=20_000)
         await self.people.move_to(self.world.clock.business() + timedelta(days=31))
 
     async def _pay(self, step: int) -> None:
@@ -192,9 +191,13 @@ class Life:
         ]
         if invoices:
             entity, one = self.choose(invoices, "credit", step)
-            # Kept as the customer's balance it would settle the next invoice, which is no flow of the hub's yet.
-            refund = "outside" if self.draw("refund", step) < 0.3 else one["status"] == "paid"
-            await self.people.credit(one["id"], 1_000, refund=refund, entity=entity)
+            way = self.draw("refund", step)
+            # Kept as the customer's balance it settles the next invoice.
+            refund = "outside" if way < 0.3 else "balance" if way < 0.6 else one["status"] == "paid"
+            if self.draw("amount alone", step) < 0.3:
+                await self.people.credit_amount(one["id"], 1_101, entity, refund=refund)
+            else:
+                await self.people.credit(one["id"], 1_000, refund=refund, entity=entity)
 
     async def _void(self, step: int) -> None:
         if found := self._open(step):
@@ -203,6 +206,34 @@ class Life:
     async def _write_off(self, step: int) -> None:
         if found := self._open(step):
             await self.people.write_off(found[1]["id"], found[0])
+
+    async def _recover(self, step: int) -> None:
+        """What was written off is paid after all, in part or in whole."""
+        lost = [
+            (e, one)
+            for e in ("us", "jp")
+            for one in self.people.invoices(e)
+            if one["status"] == "uncollectible"
+        ]
+        if lost:
+            entity, one = self.choose(lost, "recover", step)
+            left = one["amount_remaining"]
+            part = left // 2 if self.draw("recovered", step) < 0.5 else left
+            await self.people.wire(one["customer"], part, [(one["id"], part)], entity, one["currency"])
+
+    async def _downgrade(self, step: int) -> None:
+        """Fewer seats in the midst of a period: the credit settles what comes next."""
+        running = [
+            (e, one)
+            for e, account in ACCOUNT.items()
+            for one in self.world.billing.accounts[account].all("subscriptions")
+            if one["status"] == "active" and one["items"]["data"][0]["quantity"] > 1
+        ]
+        if running:
+            entity, one = self.choose(running, "downgrade", step)
+            item = one["items"]["data"][0]
+            fewer = {"id": item["id"], "quantity": max(1, item["quantity"] // 2)}
+            await self.people.change(one["id"], [fewer], entity)
 
     async def _rename(self, step: int) -> None:
         await asyncio.sleep(self.world.crm.faults.visibility_delay_seconds)
@@ -219,7 +250,8 @@ class Life:
     async def settle(self) -> None:
         """Faults over, time for everything in doubt, a person approves what waits for one; then the last rest."""
         self.calm()
-        for _ in range(2):
+        # An invoice, what was paid of it after its write-off, and what that settles are approved one after another.
+        for _ in range(3):
             await self.world.rest(within_seconds=20_000)
             # Once more than the pause between two reads of the list of events.
             await asyncio.sleep(70)

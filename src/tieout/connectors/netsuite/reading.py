@@ -67,7 +67,8 @@ class Reading(Assigning):
         if isinstance(write, DocumentWrite):
             # The receivables account is the account's own choice: it must be one of those that the journal names.
             named = {line.account for line in write.journal}
-            if account and named and account not in named:
+            # A total of nothing has no line on it.
+            if account and named and account not in named and write.total_minor:
                 found.append(("account", ", ".join(sorted(named)), account))
             found += await self._compare_lines(write, document)
         elif account and account != write.account:
