@@ -8,10 +8,9 @@ from tieout.canonical.outcome import Failure, Misconfigured
 from tieout.connectors.contract import Finding, Identity
 from tieout.connectors.http import BadBody
 from tieout.connectors.salesforce import wire
+from tieout.connectors.salesforce.budget import RESERVE_PERCENT, SLOW_PERCENT
 from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.mapping import Org
-
-WARN_USED_PERCENT = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,8 +202,10 @@ def allowance(subject: str, usage: wire.Usage | None) -> tuple[Finding, ...]:
     if usage is None:
         return ()
     message = f"{usage.used} of {usage.allowed} API calls of the last 24 hours used, {usage.left} left"
-    if usage.used * 100 < usage.allowed * WARN_USED_PERCENT:
+    if usage.percent < SLOW_PERCENT:
         return (Finding(level="ok", subject=subject, message=message),)
+    message += "; polling slows down"
+    message += " and listings wait" if usage.percent >= RESERVE_PERCENT else ""
     remedy = "find what else uses the org's API calls, or buy more; others share this allowance"
     return (Finding(level="warning", subject=subject, message=message, remedy=remedy),)
 

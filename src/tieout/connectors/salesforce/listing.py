@@ -21,6 +21,7 @@ class Listings:
 
     async def contract_lines(self) -> AsyncIterator[ListedLine]:
         """Every line of every won and approved deal. Raises Failure."""
+        self._client.spare()
         async for page in self._client.pages(contract_query(self._org), "contract_lines.list"):
             for row in page.records:
                 try:
@@ -32,6 +33,7 @@ class Listings:
         """Kind `invoice`: the invoice mirror; this connection holds no other document. Raises Failure."""
         if kind != "invoice":
             return
+        self._client.spare()
         async for page in self._client.pages(mirror_query(self._org), "invoice_mirror.list"):
             for row in page.records:
                 try:

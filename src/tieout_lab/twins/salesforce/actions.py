@@ -65,6 +65,7 @@ class Actions:
         twin.action("limits", self.limits)
         twin.action("lock_rows", self.lock_rows)
         twin.action("approve_app", self.approve_app)
+        twin.action("answers", self.answers)
 
     def _by_people(self, run: Callable[[Given], Any], seconds: float | None = None) -> Callable[[Given], Any]:
         """The action as one transaction of the sales user; refusals of the org become the action's error."""
@@ -245,6 +246,14 @@ class Actions:
         self.org.locks = [lock for lock in self.org.locks if lock.remaining > 0]
         self.org.locks.append(Lock(count, int(given.get("status", 400)), given.get("object"), wanted))
         return {"locks": len(self.org.locks)}
+
+    def answers(self, given: Given) -> Given:
+        """{next: ["reversed" | "missing" | "repeated", ...]}: the results of the next Collections calls, one each."""
+        unknown = sorted(set(given["next"]) - {"reversed", "missing", "repeated", ""})
+        if unknown:
+            raise ValueError(f"unknown disorder {unknown}")
+        self.twin.collections.disorder = list(given["next"])
+        return {"next": self.twin.collections.disorder}
 
     def approve_app(self, given: Given) -> Given:
         """{approved}: whether the user has approved the app; without approval nobody signs in."""
