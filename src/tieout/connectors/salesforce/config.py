@@ -68,7 +68,8 @@ class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     has a namespace). `currency_field` empty: an org without multi-currency, all in `default_currency`.
     `countries` and `regions` turn the org's address words into ISO codes; with `address_codes` the org's own code
     fields are read. `overlap_seconds` is how far behind the newest change a sweep reads again, because a record's
-    stamp is set before its transaction commits. ValueError says what to write instead."""
+    stamp is set before its transaction commits. A listing of more rows than `bulk_threshold` is read by a Bulk job,
+    waited for `bulk_deadline_seconds`. ValueError says what to write instead."""
 
     login_url: str
     start_date: date
@@ -98,6 +99,8 @@ class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     in_flight: int = 10
     timeout_seconds: int | float = 30
     query_page_size: int = 2000
+    bulk_threshold: int = 20_000
+    bulk_deadline_seconds: int = 1800
     detail_length: int = 32_000
 
     def __post_init__(self) -> None:
@@ -133,6 +136,8 @@ class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             recent = False
         if not recent:
             return f'api_version is {self.api_version!r}: write {OLDEST_API} or newer, such as "68.0"'
+        if self.bulk_threshold < 1 or self.bulk_deadline_seconds < 1:
+            return "bulk_threshold and bulk_deadline_seconds must be 1 or more"
         if not 200 <= self.query_page_size <= 2000:
             return "query_page_size must lie between 200 and 2000"
         if (
@@ -194,6 +199,7 @@ start_date = 2026-01-01                        # the first sweep reads what chan
 order_source = "opportunity"                   # where the sold lines stand
 approval_field = "Finance_Approved__c"         # "" = every won deal is approved
 # api_version = "68.0"
+# bulk_threshold = 20000                       # longer listings are read by Bulk API 2.0
 # field_prefix = "Tieout_"                     # "acme__Tieout_" where the fields came with a package
 # currency_field = ""                          # an org without multi-currency: then name default_currency
 # default_currency = "USD"

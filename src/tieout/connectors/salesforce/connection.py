@@ -19,6 +19,7 @@ from tieout.connectors.contract import (
     World,
 )
 from tieout.connectors.salesforce import batches, budget
+from tieout.connectors.salesforce.backfill import Backfill
 from tieout.connectors.salesforce.checking import Preflight
 from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.config import SalesforceConfig, resolve_names
@@ -49,6 +50,7 @@ class SalesforceConnection:
         self._aggregates = Aggregates(self._client, org)
         self._status_fields = StatusFields(self._client, org)
         self._batches = batches.Batches(self._client, self._status_fields)
+        self._backfill = Backfill(self._client, self._status_fields, self._batches)
         self._listings = Listings(self._client, org)
         self._preflight = Preflight(self._client, org)
 
@@ -75,6 +77,10 @@ class SalesforceConnection:
 
     async def assign_many(self, assignments: Sequence[Assignment]) -> dict[str, SendOutcome]:
         return await self._batches.assign_many(assignments)
+
+    async def assign_all(self, assignments: Sequence[Assignment]) -> dict[str, SendOutcome]:
+        """A backfill: as `assign_many`, for any number of records, by Bulk API 2.0."""
+        return await self._backfill.assign_all(assignments)
 
     async def read_back(self, target: Ref, group: str, fields: Fields) -> Fields:
         return await self._status_fields.read_back(target, group, fields)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias, TypeVar
 
@@ -319,3 +319,33 @@ def parent(row: Row, name: str) -> Row:
     if isinstance(value, dict):
         return value
     raise BadBody(f"{name} is no record")
+
+
+def from_csv(
+    row: Mapping[str, str], numbers: frozenset[str], flags: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """A row of Bulk's CSV in the form of a page's row: parents as records, columns named here as numbers or
+    checkboxes, empty as null. Raises BadBody."""
+    found: dict[str, Any] = {}
+    for column, text_ in row.items():
+        *path, name = column.split(".")
+        at = found
+        for step in path:
+            at = at.setdefault(step, {})
+        at[name] = _typed(column, text_, numbers, flags)
+    return found
+
+
+def _typed(column: str, text_: str, numbers: frozenset[str], flags: frozenset[str]) -> Any:
+    if not text_:
+        return None
+    if column in flags:
+        if text_ not in ("true", "false"):
+            raise BadBody(f"{column} is no checkbox")
+        return text_ == "true"
+    if column not in numbers:
+        return text_
+    try:
+        return Decimal(text_)
+    except InvalidOperation as error:
+        raise BadBody(f"{column} is no number") from error

@@ -12,6 +12,7 @@ from typing_extensions import override
 from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.kit import Request, Route
 from tieout_lab.twins.salesforce.actions import Actions
+from tieout_lab.twins.salesforce.bulk import Bulk
 from tieout_lab.twins.salesforce.composite import Composite, only_reads
 from tieout_lab.twins.salesforce.oauth import SignIn, private_pem
 from tieout_lab.twins.salesforce.queries import Queries
@@ -51,12 +52,13 @@ class SalesforceTwin(RestTwin):
         self.records = Records(self, self.queries)
         self.collections = Collections(self, self.records)
         self.composite = Composite(self, self.collections)
+        self.bulk = Bulk(self)
         self.control = Actions(self)
         plant(self.org, username=USERNAME, sandbox=sandbox)
 
     def _resources(self, request: Request) -> Answer:
         base = f"/services/data/v{request.params['version']}"
-        names = ("composite", "limits", "query", "queryAll", "sobjects")
+        names = ("composite", "jobs", "limits", "query", "queryAll", "sobjects")
         identity = f"/id/{self.org.org_id}/{self.org.integration_id}"
         return Answer(200, {**{name: f"{base}/{name}" for name in names}, "identity": identity})
 

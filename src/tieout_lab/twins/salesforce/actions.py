@@ -66,6 +66,7 @@ class Actions:
         twin.action("lock_rows", self.lock_rows)
         twin.action("approve_app", self.approve_app)
         twin.action("answers", self.answers)
+        twin.action("bulk", self.bulk)
 
     def _by_people(self, run: Callable[[Given], Any], seconds: float | None = None) -> Callable[[Given], Any]:
         """The action as one transaction of the sales user; refusals of the org become the action's error."""
@@ -254,6 +255,15 @@ class Actions:
             raise ValueError(f"unknown disorder {unknown}")
         self.twin.collections.disorder = list(given["next"])
         return {"next": self.twin.collections.disorder}
+
+    def bulk(self, given: Given) -> Given:
+        """{seconds?, stop_after?, old_refusal?}: how long jobs take; after how many rows ingests stop, null for never;
+        whether Bulk tells an ended session as 400 InvalidSessionId."""
+        bulk = self.twin.bulk
+        bulk.seconds = float(given.get("seconds", bulk.seconds))
+        bulk.stop_after = given.get("stop_after", bulk.stop_after)
+        self.twin.old_bulk_refusal = bool(given.get("old_refusal", self.twin.old_bulk_refusal))
+        return {"seconds": bulk.seconds, "stop_after": bulk.stop_after, "jobs": list(bulk.jobs)}
 
     def approve_app(self, given: Given) -> Given:
         """{approved}: whether the user has approved the app; without approval nobody signs in."""

@@ -78,6 +78,7 @@ class RestTwin(Twin):
         self.sessions = Sessions(self.org, seed=seed, life_seconds=session_seconds)
         self.budget = Budget(clock, daily)
         self.data_routes: list[DataRoute] = []
+        self.old_bulk_refusal = False
         self._open: set[str] = set()
 
     # -- declaring ----------------------------------------------------------------------------------------------
@@ -129,7 +130,13 @@ class RestTwin(Twin):
         if operation in self._open:
             return None
         refusal = self._refusal(request)
-        return Answer(refusal.status, refusal.body()).response(self._data_headers()) if refusal else None
+        if refusal is None:
+            return None
+        if refusal.code == "INVALID_SESSION_ID" and self.old_bulk_refusal and operation.startswith("bulk_"):
+            # As Bulk resources have been seen to say it: 400, and other names.
+            old = {"exceptionCode": "InvalidSessionId", "exceptionMessage": "Invalid session id"}
+            return Answer(400, old).response(self._data_headers())
+        return Answer(refusal.status, refusal.body()).response(self._data_headers())
 
     def _refusal(self, request: Request) -> errors.SalesforceError | None:
         if not self.sessions.valid(request):
