@@ -195,7 +195,7 @@ def test_usage_header_both_forms() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"order_source": "quote"}, "order_source 'quote' is not read yet"),
+        ({"order_source": "quote"}, "order_source is 'quote': write one of"),
         ({"api_version": "65.0"}, "66.0 or newer"),
         ({"api_version": "new"}, "66.0 or newer"),
         ({"login_url": "http://acme.example"}, "https"),

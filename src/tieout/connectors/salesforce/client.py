@@ -364,7 +364,7 @@ class Client:
         return found
 
     async def first_pages(
-        self, queries: Mapping[str, str], operation: str
+        self, queries: Mapping[str, str], operation: str, *, lane: str = ""
     ) -> tuple[dict[str, wire.Page], datetime | None]:
         """The first page of up to five queries (deleted records included) in one call, which counts as one, and
         the vendor's time. Keys are reference ids. Raises Failure: then there is no page of any."""
@@ -379,7 +379,7 @@ class Client:
             for name, soql in queries.items()
         ]
         body = msgspec.json.encode({"allOrNone": False, "compositeRequest": parts})
-        response = await self.read(f"{self.data}/composite", operation, method="POST", body=body)
+        response = await self.read(f"{self.data}/composite", operation, lane=lane, method="POST", body=body)
         try:
             answers = wire.decode(wire.COMPOSITE, response.body).composite_response
         except BadBody as error:

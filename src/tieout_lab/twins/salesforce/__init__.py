@@ -35,13 +35,19 @@ class SalesforceTwin(RestTwin):
         clock: TwinClock,
         *,
         prefix: str = "Tieout_",
+        namespace: str = "SBQQ",
         seed: str = "salesforce-main",
         session_seconds: float = 7200.0,
         daily_requests: int = 100_000,
         sandbox: bool = True,
     ) -> None:
         super().__init__(
-            clock, prefix=prefix, seed=seed, session_seconds=session_seconds, daily=daily_requests
+            clock,
+            prefix=prefix,
+            namespace=namespace,
+            seed=seed,
+            session_seconds=session_seconds,
+            daily=daily_requests,
         )
         key, secret = f"3MVG9.{seed}.consumer", f"{seed}.client-secret"
         self.sign_in = SignIn(self, consumer_key=key, client_secret=secret, username=USERNAME)

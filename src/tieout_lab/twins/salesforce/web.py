@@ -70,11 +70,11 @@ class RestTwin(Twin):
     name = "salesforce"
 
     def __init__(
-        self, clock: TwinClock, *, prefix: str, seed: str, session_seconds: float, daily: int
+        self, clock: TwinClock, *, prefix: str, namespace: str, seed: str, session_seconds: float, daily: int
     ) -> None:
         super().__init__(clock)
         self.prefix = prefix
-        self.org = Org(clock, schema(prefix))
+        self.org = Org(clock, schema(prefix, namespace))
         self.sessions = Sessions(self.org, seed=seed, life_seconds=session_seconds)
         self.budget = Budget(clock, daily)
         self.data_routes: list[DataRoute] = []
