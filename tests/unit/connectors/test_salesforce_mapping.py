@@ -188,7 +188,9 @@ def test_usage_header_both_forms() -> None:
     both = wire.read_usage("api-usage=25/5000; per-app-api-usage=17/250(appName=sample-connected-app)")
     assert both == wire.Usage(17, 250)  # the app's own allowance is the scarcer one
     assert both.percent == 6
-    assert wire.read_usage("per-app-api-usage=17/250(appName=x;y); api-usage=4999/5000") == wire.Usage(4999, 5000)
+    assert wire.read_usage("per-app-api-usage=17/250(appName=x;y); api-usage=4999/5000") == wire.Usage(
+        4999, 5000
+    )
     assert wire.read_usage("nonsense") is None
 
 

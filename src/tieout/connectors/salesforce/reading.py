@@ -14,7 +14,7 @@ from tieout.connectors.http import BadBody
 from tieout.connectors.salesforce import soql, wire
 from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.mapping import Org, map_customer, map_order
-from tieout.connectors.salesforce.sold import SALE_KINDS, Sold
+from tieout.connectors.salesforce.sold import SALE_KINDS, Sold, opportunity_line_columns
 
 T = TypeVar("T")
 DEEPEST = 100
@@ -120,18 +120,7 @@ def climb(row: wire.Row) -> list[str]:
 
 def order_columns(org: Org) -> str:
     """What an order is made of; the lines as a sub-select."""
-    names = org.names
-    lines = soql.columns(
-        "Id",
-        "IsDeleted",
-        "Quantity",
-        "UnitPrice",
-        "Discount",
-        "TotalPrice",
-        "ServiceDate",
-        "Description",
-        *soql.related("Product2", "ProductCode", "Name", names.product_charge_type),
-    )
+    lines = opportunity_line_columns(org)
     return f"{deal_columns(org)}, (SELECT {lines} FROM OpportunityLineItems ORDER BY SortOrder, Id)"
 
 

@@ -21,6 +21,8 @@ from tieout.connectors.salesforce.mapping import Org
 from tieout.connectors.salesforce.sales import map_quote, map_sales_order, order_from_orders
 
 STANDARD_QUOTE = "0Q0"
+# Of an opportunity, with CPQ.
+DEAL_FIELDS = ("AmendedContract", "RenewedContract", "PrimaryQuote")
 SALE_KINDS = (Quote, SalesOrder, Contract, ChangeOrder)
 
 
@@ -63,12 +65,7 @@ class Sold:
             f"{cpq.name('Contract')} IN (SELECT {cpq.name(way)} FROM Opportunity WHERE Id = {quoted})"
             for way in ("AmendedContract", "RenewedContract")
         ]
-        own = soql.columns(
-            self._deal_columns,
-            cpq.name("AmendedContract"),
-            cpq.name("RenewedContract"),
-            cpq.name("PrimaryQuote"),
-        )
+        own = soql.columns(self._deal_columns, *map(cpq.name, DEAL_FIELDS))
         found = await self._collect(
             {
                 "deal": f"SELECT {own} FROM Opportunity WHERE Id = {quoted}",
@@ -167,6 +164,14 @@ def _package(org: Org, *shorts: str) -> tuple[str, ...]:
     return tuple(map(org.config.cpq.name, shorts)) if org.config.order_source == "cpq_quote" else ()
 
 
+def opportunity_line_columns(org: Org) -> str:
+    """What a line of a deal is made of."""
+    return soql.columns(
+        *("Id", "IsDeleted", "Quantity", "UnitPrice", "Discount", "TotalPrice", "ServiceDate", "Description"),
+        *soql.related("Product2", "ProductCode", "Name", org.names.product_charge_type),
+    )
+
+
 def order_columns(org: Org) -> str:
     """What a sales order is made of."""
     return soql.columns(
@@ -218,11 +223,8 @@ def quote_columns(org: Org) -> str:
 
 
 def quote_line_columns(org: Org) -> str:
-    """What a line of a standard quote is made of."""
-    return soql.columns(
-        *("Id", "IsDeleted", "Quantity", "UnitPrice", "Discount", "TotalPrice", "ServiceDate", "Description"),
-        *soql.related("Product2", "ProductCode", "Name", org.names.product_charge_type),
-    )
+    """What a line of a standard quote is made of: the same as a deal's line."""
+    return opportunity_line_columns(org)
 
 
 def cpq_quote_columns(org: Org) -> str:

@@ -43,7 +43,7 @@ CurrencyIsoCode picklist:3 restricted values={CURRENCIES}
 Tieout_External_Id__c string:80 ext uniq cs
 Account__c ref:Account children=Tieout_Invoices__r
 Opportunity__c ref:Opportunity children=Tieout_Invoices__r
-Amount__c currency:16.2
+Amount__c currency:15.3
 Status__c string:40
 Invoice_Number__c string:80
 ERP_Document__c string:80
