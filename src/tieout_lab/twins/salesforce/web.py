@@ -109,6 +109,8 @@ class RestTwin(Twin):
 
     def _guarded(self, handler: DataHandler, request: Request) -> Answer:
         self.org.store.settle(self.clock.technical())
+        told = request.headers.get("sforce-duplicate-rule-header", "")
+        self.org.allow_duplicates = "allowsave=true" in told.replace(" ", "").lower()
         try:
             with self.org.acting(self.org.integration_id):
                 return handler(request)
