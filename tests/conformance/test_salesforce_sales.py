@@ -7,6 +7,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.conformance.support import RecordingTransport, Served, serve
@@ -402,6 +403,68 @@ async def test_every_paper_of_a_change_leads_to_one_subject(
         found[each.sobject] = {subject_id(row, each.path) for row in rows} - {""}
     assert len(found) == 5
     assert set(map(frozenset, found.values())) == {frozenset({sold.deal})}
+
+
+async def drain(crm: SalesforceConnection, cursor: str) -> tuple[list[Any], str]:
+    found: list[Any] = []
+    while True:
+        page = await crm.poll(cursor)
+        found += page.events
+        cursor = page.cursor
+        if not page.more:
+            return found, cursor
+
+
+async def test_papers_of_a_won_deal_are_told_as_the_deal(
+    twin: Served, cpq: Cpq, crm: SalesforceConnection, world: World
+) -> None:
+    sold = Sold(cpq)
+    _, cursor = await drain(crm, "")
+    sold.order()
+    events, cursor = await drain(crm, cursor)
+    assert [event for event in events if event.subject.id == sold.deal] == []  # not won: nobody's business
+    sold.win()
+    events, cursor = await drain(crm, cursor)
+    told = [event.type for event in events if event.subject.id == sold.deal]
+    assert told[-1] == "Opportunity.changed"  # the deal's own content comes last
+    assert {
+        "Order.changed",
+        "OrderItem.changed",
+        "SBQQ__Quote__c.changed",
+        "SBQQ__QuoteLine__c.changed",
+    } < set(told)
+    assert (await drain(crm, cursor))[0] == []
+    sold.book()
+    cpq.change("QuoteLine", sold.more, Description="more seats")
+    restarted = CONNECTOR.open("crm", config(twin, order_source="cpq_quote"), world)
+    events, cursor = await drain(restarted, cursor)
+    assert {event.subject.id for event in events} == {sold.deal}
+    assert {event.type.partition(".")[0] for event in events} >= {"SBQQ__Subscription__c"}
+    twin.act("delete", object="SBQQ__QuoteLine__c", id=sold.kept)
+    events, _ = await drain(restarted, cursor)
+    assert "SBQQ__QuoteLine__c.deleted" in {event.type for event in events}
+
+
+async def test_papers_over_many_polls_and_from_another_source(twin: Served, cpq: Cpq, world: World) -> None:
+    plain = CONNECTOR.open("crm", config(twin), world)
+    _, cursor = await drain(plain, "")
+    of = deal(twin, cpq.customer, lines=0)["id"]
+    quote = cpq.quote(of)
+    items = []
+    for second in range(4):
+        _, made = cpq.order(of, quote, *[("", "PLATFORM", "1", "1.00")] * 3)
+        items += made
+        for each in made:
+            stamp = {"SystemModstamp": f"2026-11-25T10:00:0{second}.000+0000"}
+            twin.act("alter", object="OrderItem", id=each, fields=stamp)
+    twin.act("limits", page_size=4)
+    early = config(twin, order_source="order", start_date=date(2026, 11, 1))
+    crm = CONNECTOR.open("crm", early, world)
+    events, cursor = await drain(crm, cursor)
+    told = [event for event in events if event.type.startswith("OrderItem")]
+    assert {event.subject.id for event in told} == {of}
+    assert sorted(msgspec.json.decode(event.data)["id"] for event in told) == sorted(items)
+    assert (await drain(crm, cursor))[0] == []
 
 
 async def test_papers_that_disagree_are_refused(cpq: Cpq, crm: SalesforceConnection) -> None:

@@ -27,6 +27,7 @@ from tieout.connectors.salesforce.inbound import Sweep
 from tieout.connectors.salesforce.listing import Listings
 from tieout.connectors.salesforce.mapping import Org
 from tieout.connectors.salesforce.outbound import ASSIGN_TRAITS, StatusFields
+from tieout.connectors.salesforce.papers import Papers
 from tieout.connectors.salesforce.reading import Aggregates
 from tieout.connectors.salesforce.wire import Usage
 
@@ -47,6 +48,7 @@ class SalesforceConnection:
         self._poll_seconds = config.poll_seconds
         self._client = Client(name, config, world)
         self._sweep = Sweep(self._client, org)
+        self._papers = Papers(self._client, org)
         self._aggregates = Aggregates(self._client, org)
         self._status_fields = StatusFields(self._client, org)
         self._batches = batches.Batches(self._client, self._status_fields)
@@ -65,7 +67,7 @@ class SalesforceConnection:
         return self._client.usage
 
     async def poll(self, cursor: str) -> FeedPage:
-        return await self._sweep.poll(cursor)
+        return await self._papers.poll(cursor, self._sweep.poll)
 
     async def fetch(self, kind: type[T], id: str, lane: str = "") -> T:
         return await self._aggregates.fetch(kind, id, lane)

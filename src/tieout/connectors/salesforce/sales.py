@@ -1,4 +1,4 @@
-"""Standard orders and quotes -> canonical values. Pure. Salesforce CPQ is in `cpq.py`, contracts in `changes.py`."""
+"""Standard orders and quotes -> canonical values. Pure. Salesforce CPQ is in `cpq.py`, contracts in `contracts.py`."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from tieout.canonical.order import Order
 from tieout.canonical.outcome import NotFound
 from tieout.canonical.sale import ChangeOrder, Contract, Quote, SalesOrder
 from tieout.connectors.salesforce import soql, wire
-from tieout.connectors.salesforce.changes import change_order, map_contract
 from tieout.connectors.salesforce.client import Client
+from tieout.connectors.salesforce.contracts import change_order, map_contract
 from tieout.connectors.salesforce.cpq import Papers, map_cpq_quote, order_from_quote
 from tieout.connectors.salesforce.mapping import Org
 from tieout.connectors.salesforce.sales import map_quote, map_sales_order, order_from_orders
