@@ -583,3 +583,56 @@ async def test_standard_quote(twin: Served, cpq: Cpq, crm: SalesforceConnection)
     cpq.make(".QuoteLineItem", **line)
     found = await crm.fetch(Quote, quote)
     assert (found.status, found.net_minor, found.lines[0].unit_price) == ("approved", 9000, Decimal(45))
+
+
+# --------------------------------------------------------------------------------------------------------- listings
+
+
+@pytest.mark.parametrize("by_job", [False, True])
+async def test_contract_lines_of_each_source_are_those_of_its_order(
+    twin: Served, cpq: Cpq, world: World, by_job: bool
+) -> None:
+    of = cpq.deal()
+    quote = cpq.quote(of)
+    seats = cpq.line(quote, "PLATFORM", "10", "600.00", "6000.00", Bundle=True)
+    cpq.line(quote, "ANALYTICS", "10", "0", "0", RequiredBy=seats, Bundled=True)
+    setup = cpq.line(
+        quote, "ONBOARD", "1", "1500.00", "1500.00", ChargeType="One-Time", BillingFrequency=None
+    )
+    cpq.line(quote, "GHOST", "1", "99.00", "99.00", Optional=True)
+    order, items = cpq.order(
+        of, quote, (seats, "PLATFORM", "10", "600.00"), (setup, "ONBOARD", "1", "1500.00")
+    )
+    Sold(cpq)  # an amendment that is not won, and its first deal without a quote
+    threshold = 1 if by_job else 20_000
+    for source, lines in (("cpq_quote", [seats, setup]), ("order", items)):
+        crm = CONNECTOR.open("crm", config(twin, order_source=source, bulk_threshold=threshold), world)
+        found = {line.line: line async for line in crm.contract_lines()}
+        assert sorted(found) == sorted(lines)
+        sold = await crm.fetch(Order, of)
+        for line in sold.lines:
+            listed = found[line.id]
+            assert (listed.contract, listed.product, listed.quantity) == (of, line.product, line.quantity)
+            assert (listed.start, listed.end, listed.currency) == (sold.start, sold.end, "USD")
+            assert listed.unit_minor == line.unit_price * 100
+            assert listed.frequency == ("month" if line.charge == "recurring" else "once")
+    assert found[items[0]].contracted_minor == 12 * 600000
+    crm = CONNECTOR.open("crm", config(twin, order_source="cpq_quote"), world)
+    cpq.change("QuoteLine", seats, BillingFrequency="Invoice Plan")
+    odd = {line.line: line async for line in crm.contract_lines()}[seats]
+    assert (odd.contracted_minor, odd.status.startswith("pending")) == (600000, True)
+    reduction = cpq.make(
+        ".Order",
+        **{
+            ".AccountId": cpq.customer,
+            ".OpportunityId": of,
+            ".EffectiveDate": "2026-05-01",
+            ".Status": "Draft",
+        },
+        **{".IsReductionOrder": True, ".OriginalOrderId": order},
+    )
+    taken = {".OrderId": reduction, ".Product2Id": cpq.product("PLATFORM"), ".Quantity": "-4"}
+    cpq.make(".OrderItem", **taken, **{".UnitPrice": "600.00", ".OriginalOrderItemId": items[0]})
+    cpq.change(".Order", reduction, **{".Status": "Activated"})
+    crm = CONNECTOR.open("crm", config(twin, order_source="order"), world)
+    assert {line.line: line.quantity async for line in crm.contract_lines()} == {items[0]: 6, items[1]: 1}

@@ -13,11 +13,13 @@ from fractions import Fraction
 
 import msgspec
 
-from tieout.canonical.money import exponent
+from tieout.canonical.money import exponent, to_minor
 from tieout.canonical.order import PERIOD_MONTHS, Order, OrderLine, contracted_minor
 from tieout.canonical.sale import Quote, SaleLine
+from tieout.connectors.contract import ListedLine
 from tieout.connectors.salesforce import wire
 from tieout.connectors.salesforce.mapping import (
+    NO_CURRENCY,
     Org,
     map_end,
     map_frequency,
@@ -260,8 +262,12 @@ def _period_price(line: SaleLine, row: Row, frequency: str, org: Org) -> Decimal
     if org.config.cpq.term_unit == "day":
         per_month = per_month * YEAR_DAYS / 12
     exact = per_month * months
-    price = (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(PRICE_PLACES).normalize()
-    return price.quantize(Decimal(1)) if price == price.to_integral_value() else price
+    return _plain((Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(PRICE_PLACES))
+
+
+def _plain(number: Decimal) -> Decimal:
+    """The shortest form: 10, 10.0 and 1E1 must give one request hash."""
+    return number.quantize(Decimal(1)) if number == number.to_integral_value() else number.normalize()
 
 
 def check_against_orders(papers: Papers, quote: Quote, org: Org) -> None:
@@ -293,3 +299,49 @@ def check_against_orders(papers: Papers, quote: Quote, org: Org) -> None:
                 f"ordered {pieces[each.id]} for {ordered} {quote.currency}"
             )
     refuse("QUOTE_AND_ORDER", faults)
+
+
+# Fields of a quote line that are numbers: in a Bulk file everything is text.
+LINE_NUMBERS = (
+    *("Quantity", "EffectiveQuantity", "PriorQuantity", "NetPrice", "NetTotal", "ProrateMultiplier"),
+    "DefaultSubscriptionTerm",
+)
+
+
+def map_listed_quote_line(row: Row, org: Org) -> ListedLine | None:
+    """A sold quote line as a listing shows it; None for a part of a bundle without a price. One that cannot be money
+    or has no period's price is marked `pending`: one bad line must not hide all others."""
+    name, cpq = org.config.cpq.name, org.config.cpq
+    quote = wire.parent(row, cpq.parent("Quote"))
+    deal = wire.parent(quote, cpq.parent("Opportunity2"))
+    currency = org.currency(quote) or NO_CURRENCY
+    total = wire.number(row, name("NetTotal")) or Decimal(0)
+    if not total and wire.flag(row, name("Bundled")):
+        return None
+    status = wire.text(deal, org.names.opportunity_status)
+    net_minor = to_minor(total, currency, rounding="half_up")
+    if net_minor != total.scaleb(exponent(currency)):
+        status = "pending: finer than the minor unit"
+    rounded = dict(row) | {name("NetTotal"): Decimal(net_minor).scaleb(-exponent(currency))}
+    line = _quote_line(rounded, quote, currency, org)
+    unit = line.unit_price
+    recurring = line.charge == "recurring"
+    if recurring:
+        try:
+            unit = _period_price(line, row, line.frequency, org)
+        except ValueError as error:
+            status = f"pending: {error}"
+    return ListedLine(
+        contract=wire.text(quote, name("Opportunity2")),
+        line=line.id,
+        entity=wire.text(deal, org.names.opportunity_legal_entity),
+        currency=org.currency(quote),
+        product=line.product,
+        quantity=line.quantity,
+        unit_minor=_plain(unit.scaleb(exponent(currency))),
+        frequency=line.frequency if recurring else "once",
+        start=wire.day(quote, name("StartDate")),
+        end=map_end(wire.day(quote, name("EndDate"))),
+        contracted_minor=net_minor,
+        status=status,
+    )

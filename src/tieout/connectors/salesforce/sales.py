@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -12,8 +12,9 @@ from tieout.canonical.money import to_minor
 from tieout.canonical.order import Order, OrderLine
 from tieout.canonical.outcome import Failure, Rejected
 from tieout.canonical.sale import Quote, SaleLine, SalesOrder
+from tieout.connectors.contract import ListedLine
 from tieout.connectors.salesforce import wire
-from tieout.connectors.salesforce.mapping import Org, map_end, map_order, map_word
+from tieout.connectors.salesforce.mapping import Org, map_contract_line, map_end, map_order, map_word
 from tieout.connectors.salesforce.wire import Row
 
 # A word that is not here becomes `pending: <word>`.
@@ -194,3 +195,34 @@ def one_term(lines: Sequence[SaleLine], start: object, end: object) -> None:
         if (line.start or start) != start or (line.end or end) != end
     ]
     refuse("RAMP", [*odd, f"the order runs {start} to {end or 'no end'}"] if odd else [])
+
+
+# -------------------------------------------------------------------------------------------------------- listings
+
+
+def reductions_by_line(rows: Sequence[Row]) -> dict[str, tuple[Decimal, Decimal]]:
+    """What reductions take off each order line: (pieces, money)."""
+    taken: dict[str, tuple[Decimal, Decimal]] = {}
+    for row in rows:
+        line = wire.text(row, "OriginalOrderItemId")
+        pieces, money = taken.get(line, (Decimal(0), Decimal(0)))
+        pieces += abs(wire.number(row, "Quantity") or Decimal(0))
+        taken[line] = (pieces, money + abs(wire.number(row, "TotalPrice") or Decimal(0)))
+    return taken
+
+
+def map_listed_item(row: Row, taken: Mapping[str, tuple[Decimal, Decimal]], org: Org) -> ListedLine:
+    """A line of an activated order as a listing shows it: the same as a deal's line, dates from the order."""
+    order = wire.parent(row, "Order")
+    pieces, money = taken.get(wire.text(row, "Id"), (Decimal(0), Decimal(0)))
+    names, deal = org.names, dict(wire.parent(order, "Opportunity"))
+    deal[names.opportunity_start] = order.get("EffectiveDate")
+    deal[names.opportunity_end] = order.get("EndDate") or deal.get(names.opportunity_end)
+    deal[org.config.currency_field or "CurrencyIsoCode"] = order.get(org.config.currency_field)
+    as_line = dict(row) | {
+        "Opportunity": deal,
+        "OpportunityId": order.get("OpportunityId"),
+        "Quantity": (wire.number(row, "Quantity") or Decimal(0)) - pieces,
+        "TotalPrice": (wire.number(row, "TotalPrice") or Decimal(0)) - money,
+    }
+    return map_contract_line(as_line, org)
