@@ -97,6 +97,15 @@ class Cpq:
         self.change(".Order", order, **{".Status": "Activated"})
         return order, made
 
+    def reduction(self, of: str, order: str, item: str, quantity: str, price: str) -> str:
+        """A draft that takes pieces off a line of an order."""
+        fields = {".AccountId": self.customer, ".OpportunityId": of, ".EffectiveDate": "2026-05-01"}
+        fields |= {".Status": "Draft", ".IsReductionOrder": True, ".OriginalOrderId": order}
+        made = self.make(".Order", **fields)
+        taken = {".OrderId": made, ".Product2Id": self.product("PLATFORM"), ".Quantity": quantity}
+        self.make(".OrderItem", **taken | {".UnitPrice": price, ".OriginalOrderItemId": item})
+        return made
+
     def contract(self, of: str, **more: Any) -> str:
         fields = {".AccountId": self.customer, ".StartDate": "2026-02-01", ".ContractTerm": 12}
         return self.make(".Contract", **fields | {".CurrencyIsoCode": "USD", "Opportunity": of} | more)
@@ -146,18 +155,7 @@ async def test_order_as_source(twin: Served, world: World, cpq: Cpq, transport: 
     assert (whole.status, whole.net_minor, len(whole.lines)) == ("activated", 165000, 2)
     assert whole.opportunity is not None
     assert whole.opportunity.id == of
-    reduction = cpq.make(
-        ".Order",
-        **{
-            ".AccountId": cpq.customer,
-            ".OpportunityId": of,
-            ".EffectiveDate": "2026-05-01",
-            ".Status": "Draft",
-        },
-        **{".IsReductionOrder": True, ".OriginalOrderId": order},
-    )
-    taken = {".OrderId": reduction, ".Product2Id": cpq.product("PLATFORM"), ".Quantity": "-1"}
-    cpq.make(".OrderItem", **taken, **{".UnitPrice": "50.00", ".OriginalOrderItemId": items[0]})
+    reduction = cpq.reduction(of, order, items[0], "-1", "50.00")
     assert (await crm.fetch(Order, of)).lines == found.lines  # a draft takes nothing away
     cpq.change(".Order", reduction, **{".Status": "Activated"})
     reduced = await crm.fetch(Order, of)
@@ -621,18 +619,7 @@ async def test_contract_lines_of_each_source_are_those_of_its_order(
     cpq.change("QuoteLine", seats, BillingFrequency="Invoice Plan")
     odd = {line.line: line async for line in crm.contract_lines()}[seats]
     assert (odd.contracted_minor, odd.status.startswith("pending")) == (600000, True)
-    reduction = cpq.make(
-        ".Order",
-        **{
-            ".AccountId": cpq.customer,
-            ".OpportunityId": of,
-            ".EffectiveDate": "2026-05-01",
-            ".Status": "Draft",
-        },
-        **{".IsReductionOrder": True, ".OriginalOrderId": order},
-    )
-    taken = {".OrderId": reduction, ".Product2Id": cpq.product("PLATFORM"), ".Quantity": "-4"}
-    cpq.make(".OrderItem", **taken, **{".UnitPrice": "600.00", ".OriginalOrderItemId": items[0]})
+    reduction = cpq.reduction(of, order, items[0], "-4", "600.00")
     cpq.change(".Order", reduction, **{".Status": "Activated"})
     crm = CONNECTOR.open("crm", config(twin, order_source="order"), world)
     assert {line.line: line.quantity async for line in crm.contract_lines()} == {items[0]: 6, items[1]: 1}

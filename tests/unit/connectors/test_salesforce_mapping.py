@@ -17,7 +17,7 @@ from tieout.canonical.party import Customer
 from tieout.canonical.secret import Secret
 from tieout.connectors.http import BadBody
 from tieout.connectors.salesforce import soql, wire
-from tieout.connectors.salesforce.config import FieldNames, SalesforceConfig, resolve_names
+from tieout.connectors.salesforce.config import Cpq, FieldNames, SalesforceConfig, resolve_names
 from tieout.connectors.salesforce.mapping import (
     Org,
     map_contract_line,
@@ -197,6 +197,10 @@ def test_usage_header_both_forms() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"login_url": "https://login.salesforce.com"}, "My Domain address of the org only"),
+        ({"cpq": Cpq(namespace="no good")}, "cpq.namespace is"),
+        ({"cpq": Cpq(term_unit="week")}, "cpq.term_unit must be"),
+        ({"bulk_threshold": 0}, "bulk_threshold and"),
         ({"order_source": "quote"}, "order_source is 'quote': write one of"),
         ({"api_version": "65.0"}, "66.0 or newer"),
         ({"api_version": "new"}, "66.0 or newer"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from tieout_lab.twins.salesforce.custom import schema
 
 PROJECT = Path(__file__).parents[3]
 FOLDER = PROJECT / "src" / "tieout" / "connectors" / "salesforce" / "metadata"
-SPECS = PROJECT.parent / "shared" / "specs" / "salesforce" / "standard_object_fields.json"
 XMLNS = "{http://soap.sforce.com/2006/04/metadata}"
 FIELD = {"fullName", "label", "type", "inlineHelpText", "required"}
 # type of field -> elements it needs besides, elements it may have
@@ -257,10 +256,10 @@ def test_references_within_the_folder() -> None:
     }
 
 
-def test_standard_fields_exist() -> None:
-    if not SPECS.exists():
-        pytest.skip("no ../shared/specs: the list of standard fields is not here")
-    known: dict[str, dict[str, Any]] = json.loads(SPECS.read_text(encoding="utf-8"))
+def test_standard_fields_exist(spec_path: Callable[[str], Path]) -> None:
+    known: dict[str, dict[str, Any]] = json.loads(
+        spec_path("salesforce/standard_object_fields.json").read_text()
+    )
     known = known.get("objects", known)
     columns = {
         "Order": sold.order_columns(org()),

@@ -17,6 +17,7 @@ ORDER_SOURCES = ("opportunity", "order", "cpq_quote")
 AUTH = ("jwt", "client_credentials")
 FREQUENCIES = {"Monthly": "month", "Quarterly": "quarter", "Annual": "year"}
 CHARGES = {"Recurring": "recurring", "One-Time": "one_time"}
+SHARED_HOSTS = frozenset({"login.salesforce.com", "test.salesforce.com"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -147,6 +148,8 @@ class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             return 'auth = "jwt" needs username and private_key (PEM)'
         if self.auth == "client_credentials" and not self.client_secret:
             return 'auth = "client_credentials" needs client_secret'
+        if self.auth == "client_credentials" and urlsplit(self.login_url).hostname in SHARED_HOSTS:
+            return 'auth = "client_credentials" works at the My Domain address of the org only'
         if self.org_id and id18(self.org_id[:15]) != self.org_id:
             return "org_id must be the 18-character id of the org (00D...), with its check letters"
         return ""

@@ -153,12 +153,10 @@ def order_from_quote(papers: Papers, org: Org) -> Order:
     if not base.won or base.deleted:
         return base
     quote = primary_quote(papers, org)
-    if quote.kind != "new" or contract_of(papers, quote, org):
-        what = quote.kind if quote.kind != "new" else "change"
-        refuse(
-            "CHANGE_ORDER",
-            [f"the deal is a {what} of contract {contract_of(papers, quote, org) or 'unknown'}"],
-        )
+    contract = contract_of(papers, quote, org)
+    if quote.kind != "new" or contract:
+        what = f"the quote is of the type {quote.kind}, the contract {contract or 'not named'}"
+        refuse("CHANGE_ORDER", [f"the deal changes a contract: {what}; a change is not billed as a new deal"])
     check_against_orders(papers, quote, org)
     recurring = [line for line in quote.lines if line.charge == "recurring"]
     words = sorted({line.frequency for line in recurring})

@@ -17,7 +17,7 @@ _USUAL = (
 _QUOTE = """
 SBQQ__Opportunity2__c ref:Opportunity children=SBQQ__Quotes2__r
 SBQQ__Account__c ref:Account children=SBQQ__Quotes__r
-SBQQ__Type__c picklist:40 values=Quote|Amendment|Renewal|Re-Quote default=Quote
+SBQQ__Type__c picklist:40 values=Quote|Amendment|Renewal default=Quote
 SBQQ__Status__c picklist:40 values=Draft|In+Review|Approved|Denied|Presented|Accepted|Rejected default=Draft
 SBQQ__Primary__c boolean
 SBQQ__Ordered__c boolean
