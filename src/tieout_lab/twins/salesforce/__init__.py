@@ -19,6 +19,7 @@ from tieout_lab.twins.salesforce.queries import Queries
 from tieout_lab.twins.salesforce.seed import plant
 from tieout_lab.twins.salesforce.sobject_collections import Collections
 from tieout_lab.twins.salesforce.sobjects import Records
+from tieout_lab.twins.salesforce.tree import Tree
 from tieout_lab.twins.salesforce.values import Answer
 from tieout_lab.twins.salesforce.web import NEWEST, RestTwin, versions
 
@@ -59,6 +60,7 @@ class SalesforceTwin(RestTwin):
         self.collections = Collections(self, self.records)
         self.composite = Composite(self, self.collections)
         self.bulk = Bulk(self)
+        self.tree = Tree(self)
         self.control = Actions(self)
         plant(self.org, username=USERNAME, sandbox=sandbox)
 
