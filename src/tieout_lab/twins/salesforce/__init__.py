@@ -12,12 +12,14 @@ from typing_extensions import override
 from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.kit import Request, Route
 from tieout_lab.twins.salesforce.actions import Actions
+from tieout_lab.twins.salesforce.bulk import Bulk
 from tieout_lab.twins.salesforce.composite import Composite, only_reads
 from tieout_lab.twins.salesforce.oauth import SignIn, private_pem
 from tieout_lab.twins.salesforce.queries import Queries
 from tieout_lab.twins.salesforce.seed import plant
 from tieout_lab.twins.salesforce.sobject_collections import Collections
 from tieout_lab.twins.salesforce.sobjects import Records
+from tieout_lab.twins.salesforce.tree import Tree
 from tieout_lab.twins.salesforce.values import Answer
 from tieout_lab.twins.salesforce.web import NEWEST, RestTwin, versions
 
@@ -34,13 +36,19 @@ class SalesforceTwin(RestTwin):
         clock: TwinClock,
         *,
         prefix: str = "Tieout_",
+        namespace: str = "SBQQ",
         seed: str = "salesforce-main",
         session_seconds: float = 7200.0,
         daily_requests: int = 100_000,
         sandbox: bool = True,
     ) -> None:
         super().__init__(
-            clock, prefix=prefix, seed=seed, session_seconds=session_seconds, daily=daily_requests
+            clock,
+            prefix=prefix,
+            namespace=namespace,
+            seed=seed,
+            session_seconds=session_seconds,
+            daily=daily_requests,
         )
         key, secret = f"3MVG9.{seed}.consumer", f"{seed}.client-secret"
         self.sign_in = SignIn(self, consumer_key=key, client_secret=secret, username=USERNAME)
@@ -51,12 +59,14 @@ class SalesforceTwin(RestTwin):
         self.records = Records(self, self.queries)
         self.collections = Collections(self, self.records)
         self.composite = Composite(self, self.collections)
+        self.bulk = Bulk(self)
+        self.tree = Tree(self)
         self.control = Actions(self)
         plant(self.org, username=USERNAME, sandbox=sandbox)
 
     def _resources(self, request: Request) -> Answer:
         base = f"/services/data/v{request.params['version']}"
-        names = ("composite", "limits", "query", "queryAll", "sobjects")
+        names = ("composite", "jobs", "limits", "query", "queryAll", "sobjects")
         identity = f"/id/{self.org.org_id}/{self.org.integration_id}"
         return Answer(200, {**{name: f"{base}/{name}" for name in names}, "identity": identity})
 

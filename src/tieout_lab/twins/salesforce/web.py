@@ -70,14 +70,15 @@ class RestTwin(Twin):
     name = "salesforce"
 
     def __init__(
-        self, clock: TwinClock, *, prefix: str, seed: str, session_seconds: float, daily: int
+        self, clock: TwinClock, *, prefix: str, namespace: str, seed: str, session_seconds: float, daily: int
     ) -> None:
         super().__init__(clock)
         self.prefix = prefix
-        self.org = Org(clock, schema(prefix))
+        self.org = Org(clock, schema(prefix, namespace))
         self.sessions = Sessions(self.org, seed=seed, life_seconds=session_seconds)
         self.budget = Budget(clock, daily)
         self.data_routes: list[DataRoute] = []
+        self.old_bulk_refusal = False
         self._open: set[str] = set()
 
     # -- declaring ----------------------------------------------------------------------------------------------
@@ -108,6 +109,8 @@ class RestTwin(Twin):
 
     def _guarded(self, handler: DataHandler, request: Request) -> Answer:
         self.org.store.settle(self.clock.technical())
+        told = request.headers.get("sforce-duplicate-rule-header", "")
+        self.org.allow_duplicates = "allowsave=true" in told.replace(" ", "").lower()
         try:
             with self.org.acting(self.org.integration_id):
                 return handler(request)
@@ -129,7 +132,13 @@ class RestTwin(Twin):
         if operation in self._open:
             return None
         refusal = self._refusal(request)
-        return Answer(refusal.status, refusal.body()).response(self._data_headers()) if refusal else None
+        if refusal is None:
+            return None
+        if refusal.code == "INVALID_SESSION_ID" and self.old_bulk_refusal and operation.startswith("bulk_"):
+            # As Bulk resources have been seen to say it: 400, and other names.
+            old = {"exceptionCode": "InvalidSessionId", "exceptionMessage": "Invalid session id"}
+            return Answer(400, old).response(self._data_headers())
+        return Answer(refusal.status, refusal.body()).response(self._data_headers())
 
     def _refusal(self, request: Request) -> errors.SalesforceError | None:
         if not self.sessions.valid(request):
