@@ -12,7 +12,15 @@ import msgspec
 from tieout.canonical.decision import AnyDecision, Decision, MissingRule
 from tieout.canonical.ids import Ref
 from tieout.canonical.model import encode
-from tieout.canonical.outcome import Confirmed, Failure, NotFound, OutcomeUnknown, Receipt, Rejected
+from tieout.canonical.outcome import (
+    Confirmed,
+    Failure,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    Receipt,
+    Rejected,
+)
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.posting import Posting
 from tieout.canonical.write import Fields, Write, decode_write
@@ -169,6 +177,8 @@ class Run:
         try:
             return await reader.fetch(kind, ref.id, self.lane.lane_id)
         except Failure as failure:
+            if isinstance(failure.outcome, RateLimited):
+                self.hub.budgets[ref.connection].refused()
             raise self.stop_for(failure.outcome) from failure
 
     async def read_or_wait(self, kind: type[T], ref: Ref) -> T:

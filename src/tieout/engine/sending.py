@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from tieout.canonical.model import encode
-from tieout.canonical.outcome import FindOutcome, Inconclusive, OutcomeUnknown, SendOutcome
+from tieout.canonical.outcome import FindOutcome, Inconclusive, OutcomeUnknown, RateLimited, SendOutcome
 from tieout.canonical.write import Write
 from tieout.connectors.contract import (
     Assigner,
@@ -19,6 +19,7 @@ from tieout.connectors.contract import (
     OperationTraits,
     Writer,
 )
+from tieout.engine.budget import Budget
 from tieout.engine.gathering import Gathering, gathering
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.keys import content_hash, wire_key
@@ -88,8 +89,15 @@ async def send(run: Run, row: EffectRow, write: Write, *, new: bool) -> SendOutc
     else:
         async with budget.deck:
             outcome = await _leave(outgoing, api, traits)
+    _heed(budget, outcome)
     run.hub.metrics.effects.labels(row.connection, row.operation, type(outcome).__name__).inc()
     return outcome
+
+
+def _heed(budget: Budget, outcome: object) -> None:
+    """A limit that the vendor did not say by a 429 (some disguise it) shrinks the budget all the same."""
+    if isinstance(outcome, RateLimited):
+        budget.refused()
 
 
 async def _leave(one: Outgoing, api: Writer, traits: OperationTraits) -> SendOutcome:
@@ -211,11 +219,14 @@ async def assign(hub: Hub, connection: Connection, assignment: Assignment) -> Se
         )
         record = str(assignment.target)
         if not waiting.has(record):
-            outcome: SendOutcome | None = await waiting.add(record, assignment)
-            return outcome or OutcomeUnknown(reason="the batch's answer does not speak of this record")
+            answer: SendOutcome | None = await waiting.add(record, assignment)
+            _heed(budget, answer)
+            return answer or OutcomeUnknown(reason="the batch's answer does not speak of this record")
     if not isinstance(api, Assigner):
         raise TypeError(f"connection {connection.name} takes no assignments")
-    return await api.assign(assignment.target, assignment.group, assignment.fields, assignment.keys)
+    outcome = await api.assign(assignment.target, assignment.group, assignment.fields, assignment.keys)
+    _heed(budget, outcome)
+    return outcome
 
 
 async def find(run: Run, row: EffectRow, write: Write, sent_at: datetime) -> FindOutcome:
