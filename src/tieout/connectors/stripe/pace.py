@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import datetime, timedelta
 
 from tieout.ports import Clock
 
@@ -15,19 +16,19 @@ class Pace:
     def __init__(self, clock: Clock, per_second: int) -> None:
         self._clock = clock
         self._per_second = per_second
-        self._turns: dict[str, deque[float]] = {}
+        self._turns: dict[str, deque[datetime]] = {}
 
     async def turn(self, method: str, where: str) -> None:
         """Wait until a call may leave."""
         if not self._per_second:
             return
         turns = self._turns.setdefault(endpoint(method, where), deque(maxlen=self._per_second))
-        now = self._clock.now().timestamp()
+        now = self._clock.now()
         full = len(turns) == self._per_second
-        due = max(now, turns[0] + 1.0) if full else now
+        due = max(now, turns[0] + timedelta(seconds=1)) if full else now
         turns.append(due)
         if due > now:
-            await self._clock.sleep(due - now)
+            await self._clock.sleep((due - now).total_seconds())
 
 
 def endpoint(method: str, where: str) -> str:
