@@ -201,10 +201,12 @@ async def guarded(run: Run, *steps: Step) -> None:
         raise RunAgain(run.hub.clock.now(), f"settled meanwhile: {refused}", count=False) from refused
 
 
-async def assign(hub: Hub, connection: Connection, assignment: Assignment) -> SendOutcome:
-    """Set fields of one record: alone, or with others while every permit is out."""
+async def assign(
+    hub: Hub, connection: Connection, assignment: Assignment, *, alone: bool = False
+) -> SendOutcome:
+    """Set fields of one record: with others while every permit is out, unless it must go `alone`."""
     api, budget = connection.api, hub.budgets[connection.name]
-    if isinstance(api, BulkAssigner) and budget.busy:
+    if isinstance(api, BulkAssigner) and budget.busy and not alone:
 
         async def leave(items: Mapping[str, Assignment]) -> Mapping[str, SendOutcome]:
             answers = await api.assign_many(tuple(items.values()))
