@@ -438,8 +438,8 @@ class Run:
         # One found planned counts as sent: what became of it then nobody knows.
         doubtful = isinstance(outcome, OutcomeUnknown) or (row is not None and row[2] == "PLANNED")
         if isinstance(outcome, OutcomeUnknown):
-            # Idempotent: sent again at once, and read back later in case the first one is still under way. Alone: a batch
-            # may be unable to say which of its members was refused.
+            # Idempotent: sent again at once, and read back later in case the first one is still under way. Alone: a
+            # batch may be unable to say which of its members was refused.
             outcome = await sending.assign(self.hub, connection, assignment, alone=True)
         self.hub.metrics.effects.labels(target.connection, f"assign.{group}", type(outcome).__name__).inc()
         done = {"assign_key": key, "revision": revision, "now": self.hub.now(), "verify_at": None}
