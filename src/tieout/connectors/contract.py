@@ -370,9 +370,10 @@ class Certification(Protocol):
     probe of ours can show it. `clean_up` takes away what the probes made, as far as the vendor allows, and answers in
     words what it left; it never raises for a vendor's answer."""
 
-    probes: Sequence[Probe]
-    untestable: Mapping[str, str]
-
+    @property
+    def probes(self) -> Sequence[Probe]: ...
+    @property
+    def untestable(self) -> Mapping[str, str]: ...
     async def clean_up(self) -> tuple[str, ...]: ...
 
 
