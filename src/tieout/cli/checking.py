@@ -77,6 +77,7 @@ async def _report(given: Options) -> Report:
     findings.append(Finding(level="ok", subject="configuration", message=f"{file.path} is read"))
     findings.append(_database(given, file))
     findings.append(_key_file(file))
+    _behaviours(report, file)
     if errors := configuration_errors(file, system_ports()):
         findings += [_wrong("configuration", error) for error in errors]
         return report
@@ -87,11 +88,8 @@ async def _report(given: Options) -> Report:
                 findings += await _connection(app, connection)
             findings += await _periods(app)
             findings += await _coverage(app)
-            used = {connection.vendor for connection in app.hub.connections.values()}
     except EXPECTED as error:
         findings.append(_wrong("configuration", error))
-        return report
-    _behaviours(report, file, used)
     return report
 
 
@@ -101,8 +99,9 @@ def _wrong(subject: str, error: object) -> Finding:
     )
 
 
-def _behaviours(report: Report, file: SettingsFile, used: set[str]) -> None:
+def _behaviours(report: Report, file: SettingsFile) -> None:
     """What we rely on of each configured connector, and how sure we are of it by now."""
+    used = {section.get("vendor") for section in file.settings.connections.values()}
     try:
         certificates = load(file.directory)
     except ValueError as error:

@@ -166,6 +166,10 @@ class Served:
         """Have the twin answer otherwise than its vendor; without arguments as its vendor again."""
         self.control("PUT", "deviate", {"answers": list(answers)})
 
+    def move_clock(self, business: datetime) -> None:
+        """Move the business clock: what becomes due on the way is done."""
+        self.control("POST", "clock", {"business": business.isoformat()})
+
     def log(self) -> list[dict[str, Any]]:
         """The journal of requests as the twin saw them."""
         entries: list[dict[str, Any]] = self.control("GET", "log")["log"]

@@ -200,6 +200,7 @@ class Twin:
         request.params = matched.groupdict() if matched else {}
         refusal = await self.admit(request, route.operation)
         if refusal is not None:
+            refusal = deviations.deviate(self.deviations, route.operation, refusal)
             entry["status"] = refusal.status
             await _answer(send, refusal)
             return
