@@ -46,7 +46,8 @@ class Case:
     bodies, the older first, of the account in `settings`) and `foreign_event` for webhooks, whose settings are
     `webhook_secrets` "current" and "next"; `assignment(number)`: one `Assignment` of a batch, `refused_assignment`: one
     that the vendor refuses; `bulk`: operation -> makes (write, keys) by number, `refused_bulk` one that is refused.
-    `lacks`: name of a field above -> why this connector has none of it."""
+    `lacks`: name of a field above -> why this connector has none of it. `timeout_seconds`: what `settings` says, where
+    it is more. `real`: the fixture that gives the ASGI application, where what answers is no twin but the real thing."""
 
     name: str
     settings: Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -76,6 +77,8 @@ class Case:
     bulk: Mapping[str, Callable[[Any, int], Awaitable[tuple[Write, Keys]]]] = field(default_factory=dict)
     refused_bulk: Callable[[Any, int], Awaitable[tuple[Write, Keys]]] | None = None
     lacks: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: int = TIMEOUT_SECONDS
+    real: str = ""
 
     def connector(self) -> ConnectorDescriptor:
         if self.descriptor is not None:
@@ -113,8 +116,8 @@ class Ground:
         pytest.fail(f"{type(self).__name__} gives no fixture `case`")
 
     @pytest.fixture
-    def served(self, case: Case) -> Iterator[Served]:
-        with serve(case.twin()) as running:
+    def served(self, case: Case, request: pytest.FixtureRequest) -> Iterator[Served]:
+        with serve(request.getfixturevalue(case.real) if case.real else case.twin()) as running:
             yield running
 
     @pytest_asyncio.fixture

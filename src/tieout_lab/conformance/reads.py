@@ -16,6 +16,8 @@ from tieout.connectors.contract import World
 from tieout.ports import Request, Response
 from tieout_lab.conformance.case import KEYS, Case, Ground
 from tieout_lab.conformance.world import RecordingTransport, Served, serve
+from tieout_lab.twins.clock import SystemTwinClock
+from tieout_lab.twins.kit import Twin
 
 PAUSE_SECONDS = 7
 REDIRECTS = (301, 302, 307, 308)
@@ -125,7 +127,7 @@ class Reads(Ground):
     async def test_redirect_is_not_followed(
         self, case: Case, connection: Any, transport: RecordingTransport
     ) -> None:
-        with serve(case.twin()) as elsewhere:
+        with serve(Twin(SystemTwinClock())) as elsewhere:
             for status in REDIRECTS:
                 away = Response(status=status, headers={"location": f"{elsewhere.url}/x"}, body=b"")
                 transport.change = lambda _request, _answer, away=away: away
