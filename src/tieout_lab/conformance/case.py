@@ -47,7 +47,8 @@ class Case:
     `webhook_secrets` "current" and "next"; `assignment(number)`: one `Assignment` of a batch, `refused_assignment`: one
     that the vendor refuses; `bulk`: operation -> makes (write, keys) by number, `refused_bulk` one that is refused.
     `lacks`: name of a field above -> why this connector has none of it. `timeout_seconds`: what `settings` says, where
-    it is more. `real`: the fixture that gives the ASGI application, where what answers is no twin but the real thing."""
+    it is more. `real`: the fixture that gives the ASGI application, where what answers is no twin but the real
+    thing."""
 
     name: str
     settings: Callable[[Mapping[str, Any]], dict[str, Any]]

@@ -13,7 +13,7 @@ import msgspec
 
 from tieout.canonical.outcome import Failure, Rejected
 from tieout.connectors.contract import Probe, Verdict, World, seen, untestable
-from tieout.connectors.netsuite.client import canonical_account, eid, text, token_account
+from tieout.connectors.netsuite.client import eid, text
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.probing import Documents
 from tieout.connectors.netsuite.refusals import CATCH_ALL, DUPLICATE, PERIOD_CLOSED, refusal
@@ -62,10 +62,10 @@ class NetSuiteCertification(Documents):
 
     # -- probes: records ------------------------------------------------------------------------------------------
     async def _token_account(self) -> Verdict:
-        account = token_account((await self._client._sign_in.token()).value)  # noqa: SLF001 - our own client's
+        account = await self._client.client.account()
         if not account:
             return seen(False, "the access token names no account")
-        same = canonical_account(account) == canonical_account(self._config.account)
+        same = plain(account) == plain(self._config.account)
         return seen(same, f"the access token is of {account}, pinned is {self._config.account}")
 
     async def _location(self) -> Verdict:
@@ -111,13 +111,13 @@ class NetSuiteCertification(Documents):
 
     async def _key_ignored(self) -> Verdict:
         ids = []
-        self._client.extra = {"x-netsuite-idempotency-key": f"certify-{self._run}"}
+        self._client.tapped.headers = {"x-netsuite-idempotency-key": f"certify-{self._run}"}
         try:
             for number in ("one", "two"):
                 body = self._customer_body(self._subsidiary(), f"key {number}")
                 ids.append(await self._make("customer", "customer", body))
         finally:
-            self._client.extra = {}
+            self._client.tapped.headers = {}
         return seen(ids[0] != ids[1], f"one key, two synchronous POSTs: ids {', '.join(ids)}")
 
     async def _insert_only(self) -> Verdict:
@@ -143,7 +143,7 @@ class NetSuiteCertification(Documents):
         began, most = self._world.clock.now(), self._config.visibility_seconds
         query = f"SELECT id FROM transaction WHERE externalid = {text(body['externalId'])}"
         while True:
-            rows = await self._client.query(query, operation="certify")
+            rows = await self._client.rows(query)
             waited_seconds = (self._world.clock.now() - began).total_seconds()
             if [str(row["id"]) for row in rows] == [id]:
                 return seen(True, f"in a query after {waited_seconds:.1f} s, relied on within {most} s")
@@ -160,7 +160,7 @@ class NetSuiteCertification(Documents):
 
     async def _types(self) -> Verdict:
         query = f"SELECT id, posting, memo FROM transaction WHERE id = {await self._invoice()}"
-        rows = await self._client.query(query, operation="certify")
+        rows = await self._client.rows(query)
         row = {name: value for name, value in rows[0].items() if name != "links"} if rows else {}
         held = (
             bool(row)
@@ -222,7 +222,7 @@ class NetSuiteCertification(Documents):
             "SELECT linktype, previousdoc, nextdoc FROM nexttransactionlinelink"
             f" WHERE previousdoc = {invoice} AND nextdoc = {payment}"
         )
-        rows = await self._client.query(query, operation="certify")
+        rows = await self._client.rows(query)
         kinds = sorted({str(row.get("linktype")) for row in rows})
         return seen(
             kinds == ["Payment"], f"links of the invoice to its payment: {', '.join(kinds) or 'none'}"
@@ -243,7 +243,7 @@ class NetSuiteCertification(Documents):
 
     async def _state(self, id: str) -> tuple[str, str]:
         query = f"SELECT status, posting FROM transaction WHERE id = {id}"
-        row = (await self._client.query(query, operation="certify"))[0]
+        row = (await self._client.rows(query))[0]
         return str(row.get("status")), str(row.get("posting"))
 
     async def _routing(self) -> Verdict:
@@ -286,3 +286,8 @@ class NetSuiteCertification(Documents):
 
 def _probe(id: str, run: Callable[[], Awaitable[Verdict]], makes: tuple[str, ...] = ()) -> Probe:
     return Probe(behaviour=f"netsuite.{id}", run=run, makes=makes)
+
+
+def plain(account: str) -> str:
+    """`1234567_SB1` and `1234567-sb1` are one account."""
+    return account.upper().replace("-", "_")

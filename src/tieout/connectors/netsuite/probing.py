@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -11,47 +12,43 @@ import msgspec
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import Failure, Rejected
 from tieout.connectors.contract import World
-from tieout.connectors.http import BadBody, Token, decode_json
+from tieout.connectors.http import Tapped
 from tieout.connectors.netsuite.catalogue import Catalogue
-from tieout.connectors.netsuite.client import RECORDS, NetSuiteClient
+from tieout.connectors.netsuite.client import NetSuiteClient
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.refusals import refusal
+from tieout.connectors.netsuite.wire import Row
 from tieout.connectors.netsuite.writing import location_id
 from tieout.ports import Response, TransportError
 
-_encode = msgspec.json.Encoder(decimal_format="number").encode
+_records = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal)
 
 
-class Prober(NetSuiteClient):
-    """The connector's own client; `extra` headers go with the next calls."""
+class Calls:
+    """Calls through the connector's own client; `extra` headers go with every one."""
 
-    extra: Mapping[str, str] = {}
-
-    def _headers(self, token: Token, path: str, *, body: bool) -> dict[str, str]:
-        return {**super()._headers(token, path, body=body), **self.extra}
+    def __init__(self, name: str, config: NetSuiteConfig, world: World) -> None:
+        self.tapped = Tapped(world.transport)
+        self.client = NetSuiteClient(name, config, msgspec.structs.replace(world, transport=self.tapped))
 
     async def record(self, method: str, path: str, document: Mapping[str, Any] | None = None) -> Response:
-        """One call of the record API. 200 to 299, 400, 404 are answers; raises Failure for what says nothing."""
-        body = b"" if document is None else _encode(document)
+        """One write of the record API. 200 to 299, 400, 404 are answers; raises Failure for what says nothing."""
         try:
-            response = await self.call(method, RECORDS + path, body=body, operation="certify")
+            response = await self.client.write(method, path, document or {}, operation="certify")
         except TransportError as error:
-            self.http.read_failed(error)
+            self.client.http.read_failed(error)
         if not (200 <= response.status < 300 or response.status in (400, 404)):
             said = refusal(response)
-            self.http.read_status(response, said.code, said.message)
+            self.client.http.read_status(response, said.code, said.message)
         return response
 
     async def shown(self, path: str) -> dict[str, Any]:
-        """One record as it is. Raises Failure."""
-        response = await self.record("GET", path)
-        if response.status != 200:
-            raise Failure(Rejected(code=str(response.status), message=f"{path} cannot be read"))
-        try:
-            found: dict[str, Any] = decode_json(response.body)
-        except BadBody as error:
-            raise Failure(Rejected(code="200", message=str(error))) from error
-        return found
+        """One record as it is. Raises NotFound, Failure."""
+        return await self.client.fetch(_records, path, operation="certify")
+
+    async def rows(self, query: str) -> list[Row]:
+        """The rows of a query. Raises Failure."""
+        return await self.client.query(query, operation="certify")
 
 
 class Documents:
@@ -59,7 +56,7 @@ class Documents:
 
     def __init__(self, name: str, config: NetSuiteConfig, world: World) -> None:
         self._catalogue = Catalogue(name, config, world)
-        self._client = Prober(name, config, world)
+        self._client = Calls(name, config, world)
         self._config = config
         self._world = world
         self._run = world.chance.token(5).hex()

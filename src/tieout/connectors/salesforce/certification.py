@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from tieout.canonical.outcome import Failure, Rejected
+from tieout.canonical.outcome import Failure, Misconfigured, OutcomeUnknown, RateLimited, Rejected, Transient
 from tieout.connectors.contract import Probe, Verdict, World, seen, untestable
-from tieout.connectors.http import BadBody, Token, decode_json
+from tieout.connectors.http import BadBody, Tapped, decode_json
 from tieout.connectors.salesforce import soql, wire
 from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.config import SalesforceConfig, resolve_names
@@ -36,43 +36,47 @@ UNTESTABLE = {
 }
 
 
-class Prober(Client):
-    """The connector's own client, for calls that the connector itself never makes."""
+class Calls:
+    """Calls through the connector's own client."""
 
-    identity_url = ""
+    def __init__(self, name: str, config: SalesforceConfig, world: World) -> None:
+        self.tapped = Tapped(world.transport)
+        self.client = Client(name, config, msgspec.structs.replace(world, transport=self.tapped))
 
-    def _pinned(self, answer: wire.TokenAnswer) -> Token:
-        self.identity_url = answer.id
-        return super()._pinned(answer)
-
-    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Response:
-        """One call below the data API's root. Raises Failure for what says nothing: no answer, 403, 5xx."""
+    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Response | Rejected:
+        """One write below the data API's root. Raises Failure for what says nothing about it."""
         raw = b"" if body is None else _encode(body)
-        try:
-            response = await self._call(method, self.data + path, raw, "certify", "")
-        except TransportError as error:
-            self.http.read_failed(error)
-        if response.status == 403 or response.status >= 500:
-            self._read_refused(response)
-        return response
+        answer = await self.client.write(method, self.client.data + path, raw, "certify", "")
+        match answer:
+            case Response() | Rejected():
+                return answer
+            case OutcomeUnknown(reason=reason):
+                raise Failure(Transient(reason=reason))
+            case Transient() | RateLimited() | Misconfigured():
+                raise Failure(answer)
+        raise TypeError(f"a raw write was answered with {type(answer).__name__}")
 
     async def with_session(self, token: str, method: str, path: str, body: Mapping[str, Any]) -> Response:
         """One call under a session of the caller's choice. Raises Failure."""
-        base = (await self.token()).base_url
+        base = (await self.client.token()).base_url
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
         try:
-            return await self.http.exchange(
-                method, base + self.data + path, headers=headers, body=_encode(body), operation="certify"
+            return await self.client.http.exchange(
+                method,
+                base + self.client.data + path,
+                headers=headers,
+                body=_encode(body),
+                operation="certify",
             )
         except TransportError as error:
-            self.http.read_failed(error)
+            self.client.http.read_failed(error)
 
 
 class SalesforceCertification:
     """`Certification` of one org."""
 
     def __init__(self, name: str, config: SalesforceConfig, world: World) -> None:
-        self._client = Prober(name, config, world)
+        self._client = Calls(name, config, world)
         self._config = config
         self._names = resolve_names(config)
         self._run = world.chance.token(6).hex()
@@ -101,10 +105,10 @@ class SalesforceCertification:
     def _key(self, what: str) -> str:
         return f"certify-{self._run}-{what}"
 
-    async def _put(self, key: str, number: str) -> Response:
+    async def _put(self, key: str, number: str) -> Response | Rejected:
         """One upsert of a mirror record; what it makes is deleted at the end."""
         response = await self._client.ask("PATCH", self._mirror(key), self._fields(number))
-        if response.status in (200, 201) and response.body:
+        if _status(response) in (200, 201):
             self._note(self._names.mirror_object, str(_object(response).get("id", "")))
         return response
 
@@ -120,17 +124,14 @@ class SalesforceCertification:
 
     async def _create(self, sobject: str, body: Mapping[str, Any]) -> str:
         response = await self._client.ask("POST", f"/sobjects/{sobject}", body)
-        if response.status != 201:
-            code, words = wire.read_error(response)
-            raise Failure(
-                Rejected(code=code, message=f"{sobject} was not made: {response.status} {code} {words}")
-            )
+        if not isinstance(response, Response) or response.status != 201:
+            raise Failure(Rejected(code="not_made", message=f"{sobject} was not made: {_shown(response)}"))
         id = str(_object(response)["id"])
         self._note(sobject, id)
         return id
 
     async def _rows(self, query: str, *, deleted: bool = False) -> list[dict[str, Any]]:
-        return await self._client.rows(query, "certify", deleted=deleted)
+        return await self._client.client.rows(query, "certify", deleted=deleted)
 
     async def _of_key(self, key: str, *, deleted: bool = False) -> list[dict[str, Any]]:
         names = self._names
@@ -141,13 +142,14 @@ class SalesforceCertification:
 
     # -- probes: sign-in and records ------------------------------------------------------------------------------
     async def _identity_url(self) -> Verdict:
-        await self._client.token()
-        url = self._client.identity_url
+        await self._client.client.token()
+        told = self._client.tapped.answers["sign_in"]
+        url = wire.decode(wire.TOKEN, told.body).id
         return seen(bool(_IDENTITY.search(url)), f"the id URL ends in {'/'.join(url.split('/')[-2:])}")
 
     async def _ended_session(self) -> Verdict:
         key = self._key("ended")
-        token = f"{(await self._client.token()).organisation[:15]}!ended"
+        token = f"{(await self._client.client.token()).organisation[:15]}!ended"
         response = await self._client.with_session(token, "PATCH", self._mirror(key), self._fields("none"))
         code, _ = wire.read_error(response)
         made = await self._of_key(key)
@@ -161,7 +163,7 @@ class SalesforceCertification:
         first, second = await self._put(key, "one"), await self._put(key, "two")
         found = len(await self._of_key(key))
         told = f"{_shown(first)}, then {_shown(second)}; records under the key: {found}"
-        return seen(first.status == 201 and second.status in (200, 204) and found == 1,
+        return seen(_status(first) == 201 and _status(second) in (200, 204) and found == 1,
                     told + "; 300 needs a key that is not unique")  # fmt: skip
 
     async def _race(self) -> Verdict:
@@ -170,20 +172,20 @@ class SalesforceCertification:
             key = self._key(f"race-{attempt}")
             answers = await asyncio.gather(self._put(key, "one"), self._put(key, "two"))
             found = len(await self._of_key(key))
-            refused = [one for one in answers if one.status >= 300]
+            refused = [one for one in answers if isinstance(one, Rejected)]
             told = f"{', '.join(map(_shown, answers))}; records under the key: {found}"
             if found != 1:
                 return seen(False, told)
             if refused:
-                codes = {wire.read_error(one)[0] for one in refused}
+                codes = {one.code for one in refused}
                 again = await self._put(key, "three")
-                return seen(codes == {"DUPLICATE_VALUE"} and again.status in (200, 204), told)
+                return seen(codes == {"DUPLICATE_VALUE"} and _status(again) in (200, 204), told)
         return untestable(f"no collision in {MOST_TRIES} tries: one record each time")
 
     async def _deleted_row(self) -> Verdict:
         key = self._key("deleted")
         made = await self._put(key, "one")
-        if made.status != 201:
+        if not isinstance(made, Response) or made.status != 201:
             return untestable(f"no record was made: {_shown(made)}")
         gone = await self._delete(self._names.mirror_object, str(_object(made)["id"]))
         if gone:
@@ -198,9 +200,9 @@ class SalesforceCertification:
         counted = []
         for _ in range(MOST_TRIES):
             await self._rows(queries["q0"])
-            before = self._client.usage
-            pages, _ = await self._client.first_pages(queries, "certify")
-            after = self._client.usage
+            before = self._client.client.usage
+            pages, _ = await self._client.client.first_pages(queries, "certify")
+            after = self._client.client.usage
             if before is None or after is None or len(pages) != len(queries):
                 return untestable("the answers do not tell how many calls were counted")
             counted.append(after.used - before.used)
@@ -234,7 +236,7 @@ class SalesforceCertification:
                 "Name": f"tieout certify {self._run}",
                 "AccountId": account,
                 "StageName": stages[0]["ApiName"],
-                "CloseDate": self._client.http.now().date().isoformat(),
+                "CloseDate": self._client.client.http.now().date().isoformat(),
                 "Pricebook2Id": prices[0]["Pricebook2Id"],
             }
             opportunity = await self._create(
@@ -299,7 +301,7 @@ class SalesforceCertification:
             response = await self._client.ask("DELETE", f"/sobjects/{sobject}/{id}")
         except Failure as failure:
             return str(failure)
-        if response.status not in (204, 404):
+        if isinstance(response, Rejected) and response.code not in ("NOT_FOUND", "ENTITY_IS_DELETED"):
             return _shown(response)
         self._made = [one for one in self._made if one != (sobject, id)]
         return ""
@@ -314,7 +316,11 @@ class SalesforceCertification:
         return (*left, "what was deleted stays in the recycle bin for 15 days") if count else tuple(left)
 
 
-def _object(response: Response) -> dict[str, Any]:
+def _object(response: Response | Rejected) -> dict[str, Any]:
+    if not isinstance(response, Response):
+        raise Failure(response)
+    if not response.body:
+        return {}
     try:
         found: dict[str, Any] = decode_json(response.body)
     except BadBody as error:
@@ -322,10 +328,13 @@ def _object(response: Response) -> dict[str, Any]:
     return found
 
 
-def _shown(response: Response) -> str:
-    """Status and errorCode."""
-    code = wire.read_error(response)[0] if response.status >= 400 else ""
-    return f"{response.status} {code}".strip()
+def _status(answer: Response | Rejected) -> int:
+    return answer.status if isinstance(answer, Response) else 0
+
+
+def _shown(answer: Response | Rejected) -> str:
+    """Status, or errorCode and words."""
+    return str(answer.status) if isinstance(answer, Response) else f"{answer.code} {answer.message}".strip()
 
 
 def _probe(id: str, run: Callable[[], Awaitable[Verdict]], makes: tuple[str, ...] = ()) -> Probe:
