@@ -50,9 +50,9 @@ def certify(
     the vendor does otherwise than we rely on, and for a live connection without --allow-live.
 
     Examples:
-      tieout certify netsuite-main --dry-run
+      tieout certify erp-sandbox --dry-run
 
-      tieout certify netsuite-main --yes --json
+      tieout certify erp-sandbox --yes --json
     """
     file = options(context).file()
     ports = system_ports()

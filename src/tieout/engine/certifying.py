@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -179,7 +179,7 @@ def _loopback_address(host: str) -> bool:
 
 def save(folder: Path, certificate: Certificate) -> Path:
     """Keep a certificate in place of the connection's older one; `folder` is the configuration's. Raises OSError."""
-    path = folder / FOLDER / f"{certificate.connection}.json"
+    path = folder / FOLDER / f"{quote(certificate.connection, safe='')}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     passing = path.with_suffix(".json.new")
     passing.write_bytes(msgspec.json.format(msgspec.json.encode(certificate), indent=2) + b"\n")
