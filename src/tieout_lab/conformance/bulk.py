@@ -105,7 +105,9 @@ class Bulk(Ground):
         transport.change = None
         no_better_than(outcomes, await self._truth(case, connection, made))
 
-    @pytest.mark.parametrize("kind", ["error_after", "reset", "timeout_after_work", "html", "malformed"])
+    @pytest.mark.parametrize(
+        "kind", ["error_after", "reset", "cut", "timeout_after_work", "html", "malformed"]
+    )
     @pytest.mark.asyncio
     async def test_assign_batch_without_an_answer_is_all_in_doubt(
         self, case: Case, served: Served, connection: Any, kind: str
@@ -191,7 +193,9 @@ class Bulk(Ground):
             ids = [one.receipt.external_id for one in outcomes.values() if isinstance(one, Confirmed)]
             assert len(ids) == len(set(ids)), "one document answers for two"
 
-    @pytest.mark.parametrize("kind", ["error_after", "reset", "timeout_after_work", "html", "malformed"])
+    @pytest.mark.parametrize(
+        "kind", ["error_after", "reset", "cut", "timeout_after_work", "html", "malformed"]
+    )
     @pytest.mark.asyncio
     async def test_create_batch_without_an_answer_is_all_in_doubt(
         self, case: Case, served: Served, connection: Any, kind: str

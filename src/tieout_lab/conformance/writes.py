@@ -67,6 +67,7 @@ class Writes(Ground):
             ("hang", 0),
             ("timeout_after_work", 1),
             ("reset", 1),
+            ("cut", 1),
             ("refuse", 0),
         ],
     )

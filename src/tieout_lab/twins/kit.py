@@ -245,6 +245,8 @@ class Twin:
         elif kind == "error_after":
             await _answer(send, self.failed_after_work(request))
         elif kind == "reset":
+            _drop(send)
+        elif kind == "cut":
             await _cut(send, response)
         elif kind == "malformed":
             body, _ = response.encoded()
