@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tieout.connectors import registry
-from tieout.connectors.contract import ConnectorDescriptor, World, Writer
+from tieout.connectors.contract import Certification, ConnectorDescriptor, World, Writer
 from tieout.engine import pinning
 from tieout.engine.budget import Budget, BudgetedTransport
 from tieout.engine.commands import execute
@@ -225,6 +225,32 @@ def descriptors() -> list[ConnectorDescriptor]:
     return [registry.descriptor(vendor) for vendor in registry.vendors()]
 
 
+class Subject(msgspec.Struct, kw_only=True):
+    """One connection by itself, for `certify`: without a store, and nothing of the hub around it. `certification` is
+    None where the connector brings no probes."""
+
+    descriptor: ConnectorDescriptor
+    config: Any
+    api: Any
+    certification: Certification | None
+
+
+def open_subject(file: SettingsFile, name: str, ports: Ports) -> Subject:
+    """One connection of the configuration; opens no socket. Raises ConfigurationError."""
+    if name not in file.settings.connections:
+        known = ", ".join(file.settings.connections) or "none"
+        raise ConfigurationError(f"{file.path}: there is no connection {name!r}; there are: {known}")
+    descriptor, config = _described(file, name, file.settings.connections[name])
+    world = World(clock=ports.clock, chance=ports.chance, transport=ports.transport)
+    probes = descriptor.certification(name, config, world) if descriptor.certification is not None else None
+    return Subject(
+        descriptor=descriptor,
+        config=config,
+        api=descriptor.open(name, config, world),
+        certification=probes,
+    )
+
+
 def _master_key(file: SettingsFile, ports: Ports) -> bytes:
     try:
         return master_key_file(file.directory / file.settings.keys.master, ports.chance)
@@ -236,7 +262,8 @@ def _master_key(file: SettingsFile, ports: Ports) -> bytes:
         ) from error
 
 
-def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: World) -> Connection:
+def _described(file: SettingsFile, name: str, section: dict[str, Any]) -> tuple[ConnectorDescriptor, Any]:
+    """The connector of a connection, and its configuration. Raises ConfigurationError."""
     vendor = section.get("vendor")
     if vendor not in registry.vendors():
         line = file.line_of(f"connections.{name}.vendor")
@@ -251,7 +278,11 @@ def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: W
             f"{file.path}:{line}: connection {name}: role = one of {', '.join(descriptor.roles)}"
         )
     given = {key: value for key, value in section.items() if key not in ("vendor", "role")}
-    config = file.convert(given, descriptor.config, f".connections.{name}")
+    return descriptor, file.convert(given, descriptor.config, f".connections.{name}")
+
+
+def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: World) -> Connection:
+    descriptor, config = _described(file, name, section)
     api = descriptor.open(name, config, world)
     return Connection(
         name=name,

@@ -137,7 +137,7 @@ async def _limited(answer: aiohttp.ClientResponse, most: int) -> bytes:
     async for chunk in answer.content.iter_chunked(65536):
         size += len(chunk)
         if size > most:
-            raise aiohttp.ClientPayloadError(f"the answer is larger than {most} bytes")
+            raise TransportError(f"the answer is larger than {most} bytes, and was refused", sent=True)
         chunks.append(chunk)
     return b"".join(chunks)
 

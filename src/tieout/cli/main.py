@@ -18,7 +18,9 @@ from tieout.cli import (
     approving,
     auditing,
     booking,
+    certifying,
     checking,
+    connecting,
     logs,
     preparing,
     reading,
@@ -123,6 +125,8 @@ def _globals(
 
 app.command("init")(preparing.init)
 app.command("check")(checking.check)
+app.command("certify")(certifying.certify)
+app.add_typer(connecting.app, name="connectors")
 app.command("migrate")(preparing.migrate)
 app.command("up")(running.up)
 app.command("serve")(running.serve)
