@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tieout.connectors.contract import Limits
-from tieout.ports import Clock, Request, Response, Transport, TransportError
+from tieout.ports import Clock, Request, Response, Stream, Transport, TransportError
 
 _RECOVERY = timedelta(seconds=60)
 
@@ -121,6 +121,10 @@ class BudgetedTransport:
         elif budget.present < budget.allowed:
             budget.recover()
         return response
+
+    async def open(self, request: Request) -> Stream:
+        """A kept stream takes no permit: it would hold it for days."""
+        return await self._inner.open(request)
 
     async def close(self) -> None:
         await self._inner.close()
