@@ -174,7 +174,8 @@ class Finding(Value, frozen=True):
 class Inbound(Protocol, metaclass=Capability):
     """Webhooks. `verify` raises Forged; `parse` raises Malformed, and OtherAccount among these. Where it
     `accepts_webhooks` no signing secret is missing; where not, the address does not exist (404). Among the headers is
-    `:path`, the path and query that were asked for."""
+    `:path`, the path that was asked for; an Inbound whose secret stands there, below the connection's own address, has
+    the attribute `secret_in_path`."""
 
     @property
     def accepts_webhooks(self) -> bool: ...

@@ -57,9 +57,11 @@ class Hooks:
         if scope["method"] != "POST":
             await refuse(send, 405, "send a POST")
             return
-        name = scope["path"][len(PREFIX) :].partition("/")[0]
+        name, below, _ = scope["path"][len(PREFIX) :].partition("/")
         connection = self._hub.connections.get(name)
         api = None if connection is None else pinning.inner(connection)
+        if below and not getattr(api, "secret_in_path", False):
+            connection = None
         if connection is None or not isinstance(api, Inbound) or not connection.has_webhook_secret:
             await refuse(
                 send, 404, "no webhooks are taken here: unknown connection, or it has no webhook secret"

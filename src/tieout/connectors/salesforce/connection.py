@@ -40,6 +40,7 @@ class SalesforceConnection:
     `assign_traits` says how long Salesforce may still work on a write whose answer was lost."""
 
     assign_traits = ASSIGN_TRAITS
+    secret_in_path = True
 
     def __init__(self, name: str, config: SalesforceConfig, world: World) -> None:
         org = Org(name, config, resolve_names(config))

@@ -73,7 +73,7 @@ class OutboundMessages:
         """The records that a message names, each notification once. Raises Malformed."""
         message = _message(body)
         organisation = _text(message, f"{OUTBOUND}OrganizationId")
-        if id18(organisation) != self._config.org_id:
+        if id18(organisation[:15]) != self._config.org_id:
             raise OtherAccount(
                 connection_blocked(
                     self._name,

@@ -32,7 +32,7 @@ from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.mapping import Org
 from tieout.connectors.salesforce.pubsub_wire import Change
 from tieout.connectors.salesforce.soql import id18, is_record_id
-from tieout.connectors.salesforce.subscription import Subscription
+from tieout.connectors.salesforce.subscription import BATCH, Subscription
 from tieout.connectors.salesforce.sweep import Cursor, StreamPlace, Sweep
 from tieout.ports import StreamEnded, TransportError
 
@@ -101,7 +101,9 @@ class ChangeStream:
                 raise Failure(Transient(reason=f"changes.read: {error}")) from error
             raise
         self._given = msgspec.json.encode(place).decode()
-        return FeedPage(events=(*events, *swept), cursor=self._given, more=more)
+        once = {event.id: event for event in (*events, *swept)}
+        full = self.subscription.is_open and self.subscription.credit >= BATCH
+        return FeedPage(events=tuple(once.values()), cursor=self._given, more=more or full)
 
     # -- the stream -------------------------------------------------------------------------------------------------
 
@@ -113,8 +115,11 @@ class ChangeStream:
                 if self._open_at is not None and self._clock.now() < self._open_at:
                     return changes
                 await self.subscription.open(_replay_id(position))
-            else:
-                await self.subscription.ask()
+            # What has come by now is committed, and as much may be asked for. To listen first shows how a stream has
+            # ended, which a request into it would not; but where all has come there is nothing to listen for.
+            credit = self.subscription.credit
+            if credit >= BATCH:
+                await self.subscription.ask(credit)
             async for response, found in self.subscription.responses():
                 changes += found
                 self._failures, self._signed_in_again = 0, False
@@ -123,6 +128,8 @@ class ChangeStream:
                     position.owed = True
                 latest = response.events[-1].replay_id if response.events else response.latest_replay_id
                 position.replay = base64.b64encode(latest).decode()
+            if credit < BATCH:
+                await self.subscription.ask(credit)
         except StreamEnded as ended:
             await self._ended(position, ended)
         except TransportError as error:

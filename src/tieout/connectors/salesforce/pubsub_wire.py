@@ -128,6 +128,8 @@ class Schema:
         from fastavro.schema import SchemaParseException
 
         self.parsed = decode_json(schema_json.encode())
+        if not isinstance(self.parsed, dict) or self.parsed.get("type") != "record":
+            raise BadBody("an event schema that is no record")
         try:
             self._ready = parse_schema(self.parsed)
         except (SchemaParseException, KeyError, TypeError, AttributeError) as error:

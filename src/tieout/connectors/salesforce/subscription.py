@@ -58,13 +58,18 @@ class Subscription:
             )
         )
 
-    async def ask(self) -> None:
-        """Ask for as many events as are not outstanding: those before have been committed."""
-        if self._stream is None or self._outstanding >= BATCH:
+    @property
+    def credit(self) -> int:
+        """How many events may be asked for: as many as have come."""
+        return BATCH - self._outstanding
+
+    async def ask(self, count: int) -> None:
+        """Ask for so many more events."""
+        if self._stream is None or count <= 0:
             return
-        wanted, self._outstanding = BATCH - self._outstanding, BATCH
+        self._outstanding += count
         await self._stream.send(
-            pubsub_wire.encode("FetchRequest", topic_name=self._config.pubsub_channel, num_requested=wanted)
+            pubsub_wire.encode("FetchRequest", topic_name=self._config.pubsub_channel, num_requested=count)
         )
 
     async def responses(self) -> AsyncIterator[tuple[Any, list[Change | None]]]:
@@ -76,7 +81,8 @@ class Subscription:
             self._heard_at = now
             response = pubsub_wire.decode("FetchResponse", raw)
             changes = [await self._change(each.event) for each in response.events]
-            self._outstanding = response.pending_num_requested
+            # Counted here: what the vendor says is pending may be older than our last request.
+            self._outstanding -= len(response.events)
             yield response, changes
         if self._heard_at is not None and now - self._heard_at > timedelta(seconds=SILENCE_SECONDS):
             raise StreamEnded("UNAVAILABLE", f"not a word for {SILENCE_SECONDS} s")
