@@ -165,9 +165,6 @@ class GrpcStream:
         self._reading: asyncio.Future[Any] | None = None
 
     async def send(self, message: bytes) -> None:
-        # A write to a call that has ended hides how it ended; the read that is under way has been told.
-        if self._reading is not None and self._reading.done() and self._call.done():
-            raise await self._ended(None)
         try:
             await self._call.write(message)
         except Exception as error:

@@ -158,6 +158,9 @@ class ChangeStream:
         elif pubsub_wire.allowance_code(ended):
             self._open_at = self._clock.now() + timedelta(seconds=ALLOWANCE_AGAIN_SECONDS)
         else:
+            if not code and token is not None and ended.status in ("INTERNAL", "UNKNOWN"):
+                # The vendor's words were lost in a race with our own request. A dead session may be behind it.
+                self._client.discard(token)
             self._pause()
 
     def _pause(self) -> None:

@@ -69,8 +69,8 @@ class PubSub:
     # -- one request, one answer ------------------------------------------------------------------------------------
     def _unary(self, message: str, answer: Callable[[Any], Any]) -> Handler:
         async def run(metadata: Mapping[str, str], requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-            self._admit(metadata)
             async for raw in requests:
+                self._admit(metadata)
                 yield answer(messages()[message].FromString(raw)).SerializeToString()
                 return
 
@@ -97,16 +97,16 @@ class PubSub:
     async def _subscribe(
         self, metadata: Mapping[str, str], requests: AsyncIterator[bytes]
     ) -> AsyncIterator[bytes]:
-        self._admit(metadata)
         self.subscribed += 1
-        if self.refusals:
-            raise self.refusals.pop(0)
         first = None
         async for raw in requests:
             first = messages()["FetchRequest"].FromString(raw)
             break
         if first is None:
             return
+        self._admit(metadata)
+        if self.refusals:
+            raise self.refusals.pop(0)
         subscriber = self._begin(first)
         self.open.add(subscriber)
         self.bus.readers.add(subscriber.changed)
