@@ -121,7 +121,7 @@ class AiohttpTransport:
         try:
             import grpc.aio
         except ImportError as error:
-            raise TransportError("grpcio is missing: pip install 'tieout[salesforce]'", sent=False) from error
+            raise TransportError("no gRPC: pip install grpcio", sent=False) from error
         parts = urlsplit(request.url)
         place = (parts.netloc, parts.scheme == "https")
         channel = self._channels.get(place)
