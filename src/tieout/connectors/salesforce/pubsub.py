@@ -83,6 +83,7 @@ class ChangeStream:
         self._failures = 0
         self._signed_in_again = False
         self._swept_at: datetime | None = None
+        self._sweep_failed_at: datetime | None = None
 
     async def poll(self, cursor: str) -> FeedPage:
         """What changed since the cursor. Raises Failure."""
@@ -214,11 +215,16 @@ class ChangeStream:
         streaming = bool(position.replay) and self.subscription.is_open
         seconds = config.safety_sweep_seconds if streaming else config.poll_seconds
         due = self._swept_at is None or now - self._swept_at >= timedelta(seconds=seconds)
+        failed = self._sweep_failed_at
+        if failed is not None and now - failed < timedelta(seconds=config.poll_seconds):
+            return [], False
         if not due and not (position.owed and position.replay):
             return [], False
         if streaming and not position.owed:
             await self._watch_allowance()
+        self._sweep_failed_at = now
         events, more = await self._sweep.advance(place, wide=True)
+        self._sweep_failed_at = None
         if not more:
             self._swept_at = now
             if position.replay:
