@@ -206,13 +206,15 @@ class Actions:
         return shown
 
     def empty_recycle_bin(self, given: Given) -> Given:
-        """{object?}: forget deleted records for good: {"removed"}."""
+        """{object?, keep_log?}: forget deleted records for good; with `keep_log` the deletion log still names them:
+        {"removed"}."""
         names = [given["object"]] if given.get("object") else list(self.org.schema.objects)
         removed = 0
         for name in names:
             for row in [each for each in self.org.store.rows(name) if each.get("IsDeleted")]:
                 self.org.store.remove(name, row["Id"])
-                self.org.purged.append((name, {"Id": row["Id"], "_deleted": row["_deleted"]}))
+                if given.get("keep_log"):
+                    self.org.purged.append((name, {"Id": row["Id"], "_deleted": row["_deleted"]}))
                 removed += 1
         return {"removed": removed}
 

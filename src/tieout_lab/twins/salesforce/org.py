@@ -43,7 +43,7 @@ class Org:
         # Which client an API call says it is; empty for what people do.
         self.origin = ""
         self.store.author = lambda: (self.actor, self.origin)
-        # What left the recycle bin: the deletion log still names it.
+        # What left the recycle bin and stands in the deletion log still.
         self.purged: list[tuple[str, Row]] = []
 
     # -- names --------------------------------------------------------------------------------------------------
