@@ -176,12 +176,22 @@ class Finding(Value, frozen=True):
 @runtime_checkable
 class Inbound(Protocol, metaclass=Capability):
     """Webhooks. `verify` raises Forged; `parse` raises Malformed, and OtherAccount among these. Where it
-    `accepts_webhooks` no signing secret is missing; where not, the address does not exist (404)."""
+    `accepts_webhooks` no signing secret is missing; where not, the address does not exist (404). Among the headers is
+    `:path`, the path that was asked for; an Inbound whose secret stands there, below the connection's own address, has
+    the attribute `secret_in_path`."""
 
     @property
     def accepts_webhooks(self) -> bool: ...
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None: ...
     def parse(self, body: bytes, now: datetime) -> tuple[ChangeEvent, ...]: ...
+
+
+class WebhookAnswer(Value, frozen=True):
+    """What a vendor must be told, with status 200, for a webhook to count as taken: the attribute `answer` of an
+    Inbound whose vendor does not take any 2xx."""
+
+    content_type: str
+    body: bytes
 
 
 @runtime_checkable

@@ -25,7 +25,7 @@ from tieout.canonical.outcome import (
     Transient,
 )
 from tieout.connectors.contract import World, connection_blocked
-from tieout.ports import Request, Response, Transport, TransportError
+from tieout.ports import Request, Response, Stream, Transport, TransportError
 
 _json = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -186,6 +186,9 @@ class Tapped:
             request = msgspec.structs.replace(request, headers={**request.headers, **self.headers})
         answer = self.answers[request.operation] = await self._inner.exchange(request)
         return answer
+
+    async def open(self, request: Request) -> Stream:
+        return await self._inner.open(request)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from tieout.connectors.contract import Limits
 from tieout.engine.circuit import Circuits
-from tieout.ports import Clock, Request, Response, Transport, TransportError
+from tieout.ports import Clock, Request, Response, Stream, Transport, TransportError
 
 
 class Budget:
@@ -182,6 +182,10 @@ class BudgetedTransport:
         if response.status == 429:
             budget.refused()
         return response
+
+    async def open(self, request: Request) -> Stream:
+        """A kept stream takes no permit: it would hold it for days."""
+        return await self._inner.open(request)
 
     async def close(self) -> None:
         await self._inner.close()

@@ -28,6 +28,8 @@ from tieout.store import documents, effects, lanes, people, permits, waits
 from tieout.store.statements import Refused, Step, StoreUnavailable
 
 log = structlog.get_logger("tieout.housekeeping")
+# While a connection is held nobody polls it; looked at again so often (technical seconds).
+_UNKNOWN_FEED_SECONDS = 5
 _LOOK_AGAIN_MICROS = 300_000_000
 _fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
 # How long after a doubtful assign its target is read back: longer than any vendor works on a request.
@@ -62,14 +64,21 @@ class Housekeeping:
         ]
         for connection in self.hub.connections.values():
             if isinstance(connection.api, ChangeFeed):
-                seconds = max(connection.api.poll_seconds / factor, 0.5)
-                loops.append(self._every(seconds, partial(self.feed, connection.name)))
+                loops.append(
+                    self._every(partial(self._pace, connection.name), partial(self.feed, connection.name))
+                )
         await asyncio.gather(*loops)
 
     def stop(self) -> None:
         self._stopping.set()
 
-    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+    def _pace(self, name: str) -> float:
+        """Real seconds until a feed is polled again; a connector may slow down as its day's calls run out."""
+        api = self.hub.connection(name).api
+        technical = api.poll_seconds if isinstance(api, ChangeFeed) else _UNKNOWN_FEED_SECONDS
+        return max(technical / self.hub.clock.factor, 0.5)
+
+    async def _every(self, pace: float | Callable[[], float], step: Callable[[], Awaitable[object]]) -> None:
         while not self._stopping.is_set() and not self.lease.lost:
             try:
                 await step()
@@ -78,6 +87,7 @@ class Housekeeping:
             except Exception:
                 log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
             stopped = asyncio.ensure_future(self._stopping.wait())
+            seconds = pace() if callable(pace) else pace
             pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
             try:
                 await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)

@@ -25,7 +25,7 @@ import msgspec
 import uvicorn
 
 from tieout.connectors.contract import World
-from tieout.ports import Chance, Clock, Request, Response, Transport, TransportError
+from tieout.ports import Chance, Clock, Request, Response, Stream, Transport, TransportError
 from tieout.system import AiohttpTransport, SystemClock
 
 
@@ -53,6 +53,9 @@ class RecordingTransport:
             answer = self.change(request, answer)
         self.responses[place] = answer
         return answer
+
+    async def open(self, request: Request) -> Stream:
+        return await self._inner.open(request)
 
     async def close(self) -> None:
         await self._inner.close()

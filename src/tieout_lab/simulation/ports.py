@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tieout.ports import Request, Response, Store, TransportError
+from tieout.ports import Request, Response, Store, Stream, TransportError
+from tieout_lab.simulation.streams import SimulatedStream
 from tieout_lab.twins.kit import Dropped, Twin
 
 EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -151,6 +152,18 @@ class SimulatedTransport:
         self._process = process
         self._seed = seed
         self._ordinal: dict[str, int] = {}
+        self._streams: list[SimulatedStream] = []
+
+    async def open(self, request: Request) -> Stream:
+        parts = urlsplit(request.url)
+        number = await self._process.before(f"open {request.operation}", parts.path)
+        handler = getattr(self._twins.get(parts.port or 0), "calls", {}).get(parts.path)
+        if handler is None:
+            raise TransportError("no connection", sent=False)
+        stream = SimulatedStream(handler, request.headers, self._process, request.operation)
+        self._streams.append(stream)
+        await self._process.done(number)
+        return stream
 
     async def exchange(self, request: Request) -> Response:
         # Sign-in carries fresh signatures, every other body is of the seed.
@@ -180,7 +193,10 @@ class SimulatedTransport:
         return response
 
     async def close(self) -> None:
-        """Nothing to release."""
+        """End the streams, as the operating system does for a process that dies."""
+        streams, self._streams = self._streams, []
+        for stream in streams:
+            await stream.close()
 
 
 def _seen(task: asyncio.Task[Response]) -> None:

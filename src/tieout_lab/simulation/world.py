@@ -50,6 +50,7 @@ class SimulatedWorld:
         echo_suppression: bool = True,
         enforce_keys: bool = True,
         poll_seconds: int = 5,
+        feed: str = "sweep",
     ) -> None:
         self.seed = seed
         self.clock = VirtualClock()
@@ -63,7 +64,7 @@ class SimulatedWorld:
         }
         self.by_port = {PORTS[name]: twin for name, twin in self.twins.items()}
         self.file = write_company(
-            self.directory, described, enforce_keys=enforce_keys, poll_seconds=poll_seconds
+            self.directory, described, enforce_keys=enforce_keys, poll_seconds=poll_seconds, feed=feed
         )
         shutil.copy(_template(), self.directory / "tieout.db")
         self.lives = 0
@@ -123,6 +124,7 @@ class SimulatedWorld:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        await app.hub.world.transport.close()
         await app.hub.store.close()
 
     async def _webhook(self, url: str, body: bytes, headers: dict[str, str]) -> int:

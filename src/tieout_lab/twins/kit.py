@@ -123,6 +123,9 @@ class Twin:
     async def clock_moved(self) -> None:
         """Called after the control API has moved the business clock: do what has become due."""
 
+    async def open(self) -> None:
+        """Called as the server starts, in its loop."""
+
     async def close(self) -> None:
         """Called as the server stops: nothing goes on in the background."""
         for task in list(self._background):
@@ -424,6 +427,8 @@ async def _gone(receive: Receive) -> None:
 async def _lifespan(twin: Twin, receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
+        if message["type"] == "lifespan.startup":
+            await twin.open()
         if message["type"] == "lifespan.shutdown":
             await twin.close()
         await send({"type": message["type"] + ".complete"})

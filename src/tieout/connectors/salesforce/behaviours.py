@@ -167,6 +167,48 @@ BEHAVIOURS = (
         "A sub-select has totalSize, done and nextRecordsUrl of its own.",
     ),
     _behaviour(
+        "replay_position",
+        DOCUMENTED,
+        "Pub/Sub API guide and pubsub_api.proto: FetchRequest, FetchResponse, event retention of 72 hours",
+        "A subscription CUSTOM starts after the replay id; an empty answer within 270 s brings a fresh one.",
+    ),
+    _behaviour(
+        "replay_id_refused",
+        ASSUMED,
+        "error codes seen in clients: sfdc.platform.eventbus.grpc.subscription.fetch.replayid.*",
+        "A replay id that is unknown or too old ends the stream with an error-code that holds `replayid`.",
+    ),
+    _behaviour(
+        "events_after_commit",
+        ASSUMED,
+        "Change Data Capture Developer Guide: events are published when the transaction commits",
+        "When a change event arrives, a query shows the change that it tells of.",
+    ),
+    _behaviour(
+        "change_bitmaps",
+        DOCUMENTED,
+        "Change Data Capture Developer Guide, ChangeEventHeader Fields",
+        "changedFields, nulledFields and diffFields are bitmaps over the fields of that event's own schema.",
+    ),
+    _behaviour(
+        "gap_named",
+        DOCUMENTED,
+        "Change Data Capture Developer Guide, Gap Events and Overflow Events",
+        "Changes of which no event could be made are told by a GAP event of their object.",
+    ),
+    _behaviour(
+        "deletion_log",
+        ASSUMED,
+        "REST API Developer Guide, Get Deleted; that it also lists purged records is not said",
+        "sobjects/X/deleted lists what was deleted in a span, also after the recycle bin was emptied.",
+    ),
+    _behaviour(
+        "outbound_message_ack",
+        DOCUMENTED,
+        "SOAP API Developer Guide, Understanding Outbound Messaging",
+        "A message counts as taken only by 200 with Ack true; until then it is sent again, for 24 hours.",
+    ),
+    _behaviour(
         "longest_write",
         ASSUMED,
         "no figure for REST writes is published",

@@ -80,6 +80,10 @@ class Client:
         """The present access token. Raises Failure: nothing was sent."""
         return await self._sign_in.token()
 
+    def discard(self, token: Token) -> None:
+        """Forget a token that was refused, so that the next call signs in anew."""
+        self._sign_in.discard(token)
+
     async def _fetch_token(self) -> Token:
         try:
             response = await self.http.exchange(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal, InvalidOperation
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 import msgspec
@@ -15,6 +16,10 @@ PREFIX = "Tieout_"
 OLDEST_API = Decimal("66.0")
 ORDER_SOURCES = ("opportunity", "order", "cpq_quote")
 AUTH = ("jwt", "client_credentials")
+FEEDS = ("sweep", "pubsub")
+# What the feed "pubsub" needs besides; the extra of the package brings them.
+PUBSUB_PACKAGES = ("grpc", "google.protobuf", "fastavro")
+SHORTEST_SECRET = 32
 FREQUENCIES = {"Monthly": "month", "Quarterly": "quarter", "Annual": "year"}
 CHARGES = {"Recurring": "recurring", "One-Time": "one_time"}
 SHARED_HOSTS = frozenset({"login.salesforce.com", "test.salesforce.com"})
@@ -91,7 +96,13 @@ class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     `countries` and `regions` turn the org's address words into ISO codes; with `address_codes` the org's own code
     fields are read. `overlap_seconds` is how far behind the newest change a sweep reads again, because a record's
     stamp is set before its transaction commits. A listing of more rows than `bulk_threshold` is read by a Bulk job,
-    waited for `bulk_deadline_seconds`. ValueError says what to write instead."""
+    waited for `bulk_deadline_seconds`.
+
+    `feed` is how changes come: "sweep" by queries, "pubsub" by change events of `pubsub_channel` with a sweep every
+    `safety_sweep_seconds` beside it. `deletion_log_days` is how far back the org answers what was deleted (assumed).
+    `webhook_secrets` end the address that Outbound Messages are sent to, `/hooks/<connection>/<secret>`, two during a
+    rotation; `webhook_client_header` is one that the proxy in front sets to `webhook_client_value` when it has
+    verified the client certificate (empty: not asked for). ValueError says what to write instead."""
 
     login_url: str
     start_date: date
@@ -125,14 +136,29 @@ class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     bulk_threshold: int = 20_000
     bulk_deadline_seconds: int = 1800
     detail_length: int = 32_000
+    feed: str = "sweep"
+    pubsub_url: str = "https://api.pubsub.salesforce.com:7443"
+    pubsub_channel: str = "/data/ChangeEvents"
+    safety_sweep_seconds: int = 900
+    deletion_log_days: int = 30
+    webhook_secrets: tuple[Secret, ...] = ()
+    webhook_client_header: str = ""
+    webhook_client_value: str = "SUCCESS"
 
     def __post_init__(self) -> None:
-        problem = self._sign_in_problem() or self._number_problem() or self._name_problem()
+        problem = (
+            self._sign_in_problem() or self._number_problem() or self._name_problem() or self._feed_problem()
+        )
         if problem:
             raise ValueError(problem)
 
     def _sign_in_problem(self) -> str:
-        for what, url in (("login_url", self.login_url), ("audience", self.audience)):
+        addresses = (
+            ("login_url", self.login_url),
+            ("audience", self.audience),
+            ("pubsub_url", self.pubsub_url),
+        )
+        for what, url in addresses:
             parts = urlsplit(url)
             if url and (
                 parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK)
@@ -176,6 +202,23 @@ class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             )
         return ""
 
+    def _feed_problem(self) -> str:
+        if self.feed not in FEEDS:
+            return f"feed is {self.feed!r}: write one of {', '.join(FEEDS)}"
+        if self.safety_sweep_seconds < 60 or not 1 <= self.deletion_log_days <= 30:
+            return "safety_sweep_seconds >= 60 and deletion_log_days between 1 and 30 are needed"
+        if self.feed == "pubsub" and not self.pubsub_channel.startswith(("/data/", "/event/")):
+            return 'pubsub_channel must be a channel of change events such as "/data/ChangeEvents"'
+        if self.feed == "pubsub" and (missing := _missing_packages()):
+            return f"feed = \"pubsub\" needs {', '.join(missing)}: pip install 'tieout[salesforce]'"
+        if any(len(secret.reveal()) < SHORTEST_SECRET for secret in self.webhook_secrets):
+            return f"a webhook secret has fewer than {SHORTEST_SECRET} characters: it is all that tells friend from foe"
+        if any(not _fits_url(secret.reveal()) for secret in self.webhook_secrets):
+            return "a webhook secret may hold letters, digits, - and _ only: it stands in an address"
+        if self.webhook_secrets and not self.org_id:
+            return "webhook_secrets need org_id: an Outbound Message of another org must be refused"
+        return ""
+
     def _name_problem(self) -> str:
         if self.order_source not in ORDER_SOURCES:
             return f"order_source is {self.order_source!r}: write one of {', '.join(ORDER_SOURCES)}"
@@ -196,6 +239,20 @@ class SalesforceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         if not is_api_name(self.field_prefix):
             return f"field_prefix is {self.field_prefix!r}: names start with a letter"
         return ""
+
+
+def _missing_packages() -> list[str]:
+    def is_here(name: str) -> bool:
+        try:
+            return find_spec(name) is not None
+        except ModuleNotFoundError:  # the package above it
+            return False
+
+    return [name for name in PUBSUB_PACKAGES if not is_here(name)]
+
+
+def _fits_url(text: str) -> bool:
+    return text.isascii() and text.replace("-", "a").replace("_", "a").isalnum()
 
 
 def resolve_names(config: SalesforceConfig) -> FieldNames:
@@ -232,6 +289,9 @@ approval_field = "Finance_Approved__c"         # "" = every won deal is approved
 # field_prefix = "Tieout_"                     # "acme__Tieout_" where the fields came with a package
 # currency_field = ""                          # an org without multi-currency: then name default_currency
 # default_currency = "USD"
+# feed = "pubsub"                              # change events as they happen; needs pip install 'tieout[salesforce]'
+# pubsub_channel = "/data/Tieout__chn"         # a channel with Account, Opportunity and OpportunityLineItem
+# webhook_secrets = [{ env = "SF_HOOK" }]      # Outbound Messages to /hooks/salesforce-main/<secret>, 32 characters
 # [connections.salesforce-main.cpq]            # Salesforce CPQ
 # namespace = "SBQQ"
 # term_unit = "month"                          # the package's Subscription Term Unit: month or day

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import TypeVar
 
+from tieout.canonical.change import ChangeEvent
 from tieout.canonical.ids import Ref
 from tieout.canonical.outcome import SendOutcome
 from tieout.canonical.write import Fields
@@ -23,32 +25,40 @@ from tieout.connectors.salesforce.backfill import Backfill
 from tieout.connectors.salesforce.checking import Preflight
 from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.config import SalesforceConfig, resolve_names
-from tieout.connectors.salesforce.inbound import Sweep
+from tieout.connectors.salesforce.inbound import OutboundMessages
 from tieout.connectors.salesforce.listing import Listings
 from tieout.connectors.salesforce.mapping import Org
 from tieout.connectors.salesforce.outbound import ASSIGN_TRAITS, StatusFields
 from tieout.connectors.salesforce.papers import Papers
+from tieout.connectors.salesforce.pubsub import ChangeStream, check_stream
 from tieout.connectors.salesforce.reading import Aggregates
+from tieout.connectors.salesforce.sweep import Sweep
 from tieout.connectors.salesforce.wire import Usage
 
 T = TypeVar("T")
 
 
 class SalesforceConnection:
-    """ChangeFeed, Reader, Assigner and BulkAssigner, LineLister, Lister (invoice mirror) and Checker of one org.
+    """ChangeFeed, Inbound, Reader, Assigner, BulkAssigner, LineLister, Lister (invoice mirror) and Checker of one org.
 
     `assign_traits` says how long Salesforce may still work on a write whose answer was lost."""
 
     assign_traits = ASSIGN_TRAITS
     most_assigns = batches.MOST
+    secret_in_path = True
 
     def __init__(self, name: str, config: SalesforceConfig, world: World) -> None:
         org = Org(name, config, resolve_names(config))
         self.name = name
-        self._poll_seconds = config.poll_seconds
         self._client = Client(name, config, world)
-        self._sweep = Sweep(self._client, org)
         self._papers = Papers(self._client, org)
+        sweep = Sweep(self._client, org)
+        streams = config.feed == "pubsub"
+        self._stream = ChangeStream(self._client, org, world, sweep) if streams else None
+        self._feed = self._stream or sweep
+        self._poll_seconds = self._feed.poll_seconds
+        self._messages = OutboundMessages(name, config)
+        self.answer = self._messages.answer
         self._aggregates = Aggregates(self._client, org)
         self._status_fields = StatusFields(self._client, org)
         self._batches = batches.Batches(self._client, self._status_fields)
@@ -67,7 +77,17 @@ class SalesforceConnection:
         return self._client.usage
 
     async def poll(self, cursor: str) -> FeedPage:
-        return await self._papers.poll(cursor, self._sweep.poll)
+        return await self._papers.poll(cursor, self._feed.poll)
+
+    @property
+    def accepts_webhooks(self) -> bool:
+        return self._messages.accepts_webhooks
+
+    def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None:
+        self._messages.verify(headers, body, now)
+
+    def parse(self, body: bytes, now: datetime) -> tuple[ChangeEvent, ...]:
+        return self._messages.parse(body, now)
 
     async def fetch(self, kind: type[T], id: str, lane: str = "") -> T:
         return await self._aggregates.fetch(kind, id, lane)
@@ -97,4 +117,7 @@ class SalesforceConnection:
         return await self._preflight.identity()
 
     async def check(self) -> tuple[Finding, ...]:
-        return await self._preflight.check()
+        findings = await self._preflight.check()
+        if self._stream is None or any(finding.level == "error" for finding in findings):
+            return findings
+        return (*findings, *await check_stream(self._stream, self.name))

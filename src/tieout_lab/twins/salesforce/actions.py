@@ -76,15 +76,13 @@ class Actions:
         def act(given: Given) -> Any:
             now = self.twin.clock.technical()
             self.org.store.settle(now)
+            delay = self.twin.faults.visibility_delay_seconds if seconds is None else seconds
+            until = now + timedelta(seconds=delay) if delay > 0 else None
             try:
-                with self.org.acting(self.org.sales_id), self.org.store.transaction() as journal:
-                    result = run(_exact(given))
+                with self.org.acting(self.org.sales_id), self.org.store.transaction(until):
+                    return run(_exact(given))
             except errors.SalesforceError as error:
                 raise ValueError(str(error)) from error
-            delay = self.twin.faults.visibility_delay_seconds if seconds is None else seconds
-            if delay > 0:
-                self.org.store.hide(journal, now + timedelta(seconds=delay))
-            return result
 
         return act
 
@@ -212,12 +210,15 @@ class Actions:
         return shown
 
     def empty_recycle_bin(self, given: Given) -> Given:
-        """{object?}: forget deleted records for good: {"removed"}."""
+        """{object?, keep_log?}: forget deleted records for good; with `keep_log` the deletion log still names them:
+        {"removed"}."""
         names = [given["object"]] if given.get("object") else list(self.org.schema.objects)
         removed = 0
         for name in names:
             for row in [each for each in self.org.store.rows(name) if each.get("IsDeleted")]:
                 self.org.store.remove(name, row["Id"])
+                if given.get("keep_log"):
+                    self.org.purged.append((name, {"Id": row["Id"], "_deleted": row["_deleted"]}))
                 removed += 1
         return {"removed": removed}
 

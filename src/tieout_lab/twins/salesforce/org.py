@@ -43,6 +43,11 @@ class Org:
         self.sales_id = self.store.new_id("User")
         self.integration_id = self.store.new_id("User")
         self.actor = self.admin_id
+        # Which client an API call says it is; empty for what people do.
+        self.origin = ""
+        self.store.author = lambda: (self.actor, self.origin)
+        # What left the recycle bin and stands in the deletion log still.
+        self.purged: list[tuple[str, Row]] = []
 
     # -- rights -------------------------------------------------------------------------------------------------
     @property
@@ -322,8 +327,9 @@ class Org:
 
 
 def deleted_between(org: Org, sobject: SObject, start: datetime, end: datetime) -> list[Row]:
-    """Rows of the recycle bin deleted in [start, end), oldest first."""
+    """Rows deleted in [start, end), oldest first, whether or not the recycle bin still holds them."""
     found = [row for row in org.store.seen_rows(sobject.name) if row.get("IsDeleted") and "_deleted" in row]
+    found += [row for name, row in org.purged if name == sobject.name]
     inside = [row for row in found if start <= row["_deleted"] < end]
     return sorted(inside, key=lambda row: (row["_deleted"], row["Id"]))
 

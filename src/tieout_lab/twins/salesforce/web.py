@@ -111,11 +111,15 @@ class RestTwin(Twin):
         self.org.store.settle(self.clock.technical())
         told = request.headers.get("sforce-duplicate-rule-header", "")
         self.org.allow_duplicates = "allowsave=true" in told.replace(" ", "").lower()
+        before = self.org.origin
+        self.org.origin = before or _origin(request)
         try:
             with self.org.acting(self.org.integration_id):
                 return handler(request)
         except errors.SalesforceError as error:
             return Answer(error.status, error.body())
+        finally:
+            self.org.origin = before
 
     def dispatch(self, request: Request) -> Answer:
         """Serve a subrequest of Composite: no session, no budget, the same handlers."""
@@ -189,6 +193,13 @@ def base_url(request: Request) -> str:
     """The address the client used, without a path."""
     scheme = request.headers.get("x-forwarded-proto", "http")
     return f"{scheme}://{request.headers.get('host', 'localhost')}"
+
+
+def _origin(request: Request) -> str:
+    """`changeOrigin` of what an API call changes: interface, version, and the client that the caller names."""
+    options = request.headers.get("sforce-call-options", "")
+    client = next((part for part in options.replace(",", ";").split(";") if "client=" in part), "client=")
+    return f"com/salesforce/api/rest/{request.params.get('version', '')};{client.strip()}"
 
 
 def versions() -> list[dict[str, str]]:
