@@ -136,9 +136,7 @@ class Life:
         # A dead process is noticed and started again.
         until = asyncio.get_running_loop().time() + 30 * self.draw("pause", step)
         while asyncio.get_running_loop().time() < until:
-            if self.world.app is None or self.world.process.dead.is_set():
-                await self.world.bury()
-                await self.world.live()
+            await self.world.live()
             await asyncio.sleep(1)
 
     async def _act(self, step: int) -> None:

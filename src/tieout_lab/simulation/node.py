@@ -1,0 +1,95 @@
+"""One simulated hub process: its lives on the shared store, its deaths, its stops."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from tieout.app import App, Ports, compose, read_settings
+from tieout_lab.simulation.history import WatchedStore
+from tieout_lab.simulation.ports import (
+    Fate,
+    Process,
+    SeededChance,
+    SeededIds,
+    SimulatedStore,
+    SimulatedTransport,
+)
+
+if TYPE_CHECKING:
+    from tieout_lab.simulation.world import SimulatedWorld
+
+
+class Node:
+    """A place where a hub process runs, dies and is started again."""
+
+    def __init__(self, world: SimulatedWorld, number: int) -> None:
+        self.world = world
+        self.number = number
+        self.process = Process()
+        self.app: App | None = None
+        self.begins_at = 0.0
+        self._starting: list[asyncio.Task[Any]] = []
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs and works: neither dead, nor without its lease."""
+        return self.app is not None and not self.process.dead.is_set() and not self.app.lease.lost
+
+    @property
+    def awake(self) -> bool:
+        """Whether it would answer now."""
+        return self.alive and not self.process.stopped
+
+    async def start(self, fate: Fate) -> None:
+        """Begin a life; it ends or stands still where `fate` says."""
+        world = self.world
+        world.lives += 1
+        self.process = Process(fate, tape=world.tape, name=str(self.number))
+        ports = Ports(
+            clock=world.clock,
+            ids=SeededIds(world.seed, world.lives),
+            chance=SeededChance(world.seed, world.lives),
+            transport=SimulatedTransport(world.by_port, self.process, world.seed, world.late_first_byte),
+            store=SimulatedStore(WatchedStore(world.directory / "tieout.db", world.history), self.process),
+        )
+        composing = asyncio.ensure_future(
+            compose(read_settings(world.file), ports, echo_suppression=world.echo_suppression)
+        )
+        self._starting = [composing]
+        await self.or_death(composing)
+        if not self.process.dead.is_set():
+            self.app = composing.result()
+            # Nobody waits for the answer to a command here, and looking costs most of a quiet hour.
+            self.app.hub.policy = replace(self.app.hub.policy, command_poll_real_seconds=5.0)
+            world.change(self.app)
+            self._starting.append(asyncio.ensure_future(self.app.start()))
+            await self.or_death(self._starting[-1])
+        if self.process.dead.is_set():
+            await self.bury()
+
+    async def or_death(self, task: asyncio.Task[Any]) -> None:
+        """Wait for a task of this process, or for the end of the process."""
+        dying = asyncio.ensure_future(self.process.dead.wait())
+        try:
+            await asyncio.wait({task, dying}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            dying.cancel()
+
+    async def bury(self) -> None:
+        """The process is dead: its tasks never run again, its store is closed as a crash leaves it."""
+        self.process.dead.set()
+        app, self.app = self.app, None
+        running = self._starting
+        if app is not None:
+            running = [*running, *app.worker.running.values(), *app._tasks]  # noqa: SLF001 - as a kill does
+            if app._pins is not None:  # noqa: SLF001 - as above
+                running.append(app._pins)  # noqa: SLF001 - as above
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._starting = []
+        if app is not None:
+            await app.hub.store.close()
