@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tieout.engine import sealing
 from tieout.store import effects, inbox, invariants, people, waits
 from tieout_lab.simulation.truth import Truth, books
 from tieout_lab.simulation.world import SimulatedWorld
@@ -30,6 +31,21 @@ async def inside(world: SimulatedWorld) -> list[str]:
     for invariant in invariants.ALL:
         rows = await hub.store.fetch(invariant.rows, given)
         found += [f"{invariant.id} {invariant.text}: {row}" for row in rows]
+    return found
+
+
+async def along_the_way(world: SimulatedWorld) -> list[str]:
+    """What was wrong while it happened, and what was promised and not kept."""
+    assert world.app is not None  # noqa: S101 - a world at rest has a living process
+    hub = world.app.hub
+    found = list(world.history.wrong)
+    for connection, event_id in sorted(world.history.acknowledged):
+        known = await hub.store.fetch(inbox.KNOWN, {"connection": connection, "event_id": event_id})
+        if not known:
+            found.append(f"I06 {event_id} of {connection} was acknowledged and is not there")
+    verdict = await sealing.verify(hub)
+    if verdict.first_bad:
+        found.append(f"I17 {verdict.message}")
     return found
 
 

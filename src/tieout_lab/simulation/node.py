@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from tieout.app import App, Ports, compose, read_settings
+from tieout.store.statements import StoreUnavailable
 from tieout_lab.simulation.history import WatchedStore
 from tieout_lab.simulation.ports import (
     Fate,
@@ -47,28 +48,44 @@ class Node:
         """Begin a life; it ends or stands still where `fate` says."""
         world = self.world
         world.lives += 1
-        self.process = Process(fate, tape=world.tape, name=str(self.number))
+        self.process = Process(
+            fate, tape=world.tape, name=str(self.number), on_fate=lambda kind: world.troubles.update([kind])
+        )
+        store = WatchedStore(world.directory / "tieout.db", world.history)
         ports = Ports(
             clock=world.clock,
             ids=SeededIds(world.seed, world.lives),
             chance=SeededChance(world.seed, world.lives),
             transport=SimulatedTransport(world.by_port, self.process, world.seed, world.late_first_byte),
-            store=SimulatedStore(WatchedStore(world.directory / "tieout.db", world.history), self.process),
+            store=SimulatedStore(store, self.process, world.store_fault),
         )
         composing = asyncio.ensure_future(
             compose(read_settings(world.file), ports, echo_suppression=world.echo_suppression)
         )
         self._starting = [composing]
         await self.or_death(composing)
-        if not self.process.dead.is_set():
+        if not self.process.dead.is_set() and composing.exception() is None:
             self.app = composing.result()
             # Nobody waits for the answer to a command here, and looking costs most of a quiet hour.
-            self.app.hub.policy = replace(self.app.hub.policy, command_poll_real_seconds=5.0)
+            self.app.hub.policy = replace(
+                self.app.hub.policy, command_poll_real_seconds=15.0, claim_poll_real_seconds=5.0
+            )
             world.change(self.app)
             self._starting.append(asyncio.ensure_future(self.app.start()))
             await self.or_death(self._starting[-1])
-        if self.process.dead.is_set():
+        if self.process.dead.is_set() or await self._failed():
             await self.bury()
+            if self.app is None:
+                await store.close()
+
+    async def _failed(self) -> bool:
+        """Whether the database was away as the process started: then it ends, and is started again."""
+        for task in self._starting:
+            if task.done() and isinstance(task.exception(), StoreUnavailable):
+                return True
+            if task.done():
+                task.result()
+        return False
 
     async def or_death(self, task: asyncio.Task[Any]) -> None:
         """Wait for a task of this process, or for the end of the process."""

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tieout.ports import Request, Response, Store, TransportError
-from tieout.store.statements import Refused, Violated
+from tieout.store.statements import Refused, StoreUnavailable, Violated
 from tieout_lab.simulation.loop import VirtualLoop
 from tieout_lab.twins.kit import Dropped, Twin
 
@@ -137,7 +137,15 @@ class Fate:
 class Process:
     """One life of a simulated hub process: counts port operations, and meets its fate at the one it is told to."""
 
-    def __init__(self, fate: Fate | None = None, *, tape: Tape | None = None, name: str = "0") -> None:
+    def __init__(
+        self,
+        fate: Fate | None = None,
+        *,
+        tape: Tape | None = None,
+        name: str = "0",
+        on_fate: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.on_fate = on_fate
         self.fate = fate or Fate()
         self.tape = tape or Tape()
         self.name = name
@@ -177,8 +185,10 @@ class Process:
         fate = self.fate
         if number == fate.kill_at and after == fate.after:
             self.dead.set()
+            self.on_fate("kill")
         if number == fate.pause_at and after == fate.pause_after:
             self.pauses += 1
+            self.on_fate("pause")
             self._stopped_until = asyncio.get_running_loop().time() + fate.pause_seconds
         await self.running()
 
@@ -291,9 +301,13 @@ async def in_process(twin: Twin, request: Request, gone: asyncio.Event) -> Respo
 
 
 class SimulatedStore:
-    """A store whose commits are port operations."""
+    """A store whose commits are port operations. `fault` says of each, by its number, whether it fails ("down") or is
+    written and its answer lost ("lost_reply")."""
 
-    def __init__(self, inner: Store, process: Process) -> None:
+    def __init__(
+        self, inner: Store, process: Process, fault: Callable[[int], str | None] = lambda _: None
+    ) -> None:
+        self._fault = fault
         self.dialect = inner.dialect
         self._inner = inner
         self._process = process
@@ -304,12 +318,18 @@ class SimulatedStore:
         lane = str(unit[0][1].get("lane_id", ""))
         what = "commit " + names[-1]
         number = await self._process.before(what, lane, names, given, group=f"commits of {self._process.name}")
+        fault = self._fault(self._process.tape.operations)
+        if fault == "down":
+            await self._process.done(number, fault)
+            raise StoreUnavailable("the database is restarting")
         try:
             results = await self._inner.commit(unit)
         except (Refused, Violated) as refused:
             await self._process.done(number, str(refused))
             raise
         await self._process.done(number, results)
+        if fault == "lost_reply":
+            raise StoreUnavailable("the answer to the commit was lost; its outcome is unknown")
         return results
 
     async def fetch(self, statement: Any, params: Mapping[str, Any]) -> Any:

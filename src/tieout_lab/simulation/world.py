@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from tieout.engine.inbox import accept
 from tieout.ports import Request
 from tieout.store import lanes
 from tieout.store.database import upgrade
+from tieout.store.statements import StoreUnavailable
 from tieout_lab.company import write_company
 from tieout_lab.simulation.history import History
 from tieout_lab.simulation.node import Node
 from tieout_lab.simulation.ports import Fate, Process, Tape, VirtualClock, draw
+from tieout_lab.simulation.profiles import StoreTrouble
 from tieout_lab.twins import netsuite, salesforce, stripe
 from tieout_lab.twins.kit import Twin
 
@@ -44,6 +47,7 @@ class SimulatedWorld:
         enforce_keys: bool = True,
         poll_seconds: int = 5,
         workers: int = 1,
+        lease_seconds: int = 10,
     ) -> None:
         self.seed = seed
         self.clock = VirtualClock()
@@ -57,7 +61,11 @@ class SimulatedWorld:
         }
         self.by_port = {PORTS[name]: twin for name, twin in self.twins.items()}
         self.file = write_company(
-            self.directory, described, enforce_keys=enforce_keys, poll_seconds=poll_seconds
+            self.directory,
+            described,
+            enforce_keys=enforce_keys,
+            poll_seconds=poll_seconds,
+            lease_seconds=lease_seconds,
         )
         shutil.copy(_template(), self.directory / "tieout.db")
         self.lives = 0
@@ -73,6 +81,9 @@ class SimulatedWorld:
         self.fates: list[Fate] = []
         # How long a dead process stays down while others go on, at most.
         self.down_seconds = 0.0
+        # What goes wrong with the database, and how often anything of the hub's own went wrong.
+        self.store_trouble: StoreTrouble | None = None
+        self.troubles: Counter[str] = Counter()
         self._hooks = 0
 
     # -- the hub's processes ------------------------------------------------------------------------------------
@@ -121,6 +132,15 @@ class SimulatedWorld:
         """Whether every process lives and none stands still."""
         return all(node.awake for node in self.nodes)
 
+    def store_fault(self, ordinal: int) -> str | None:
+        """What the database does to the commit of this number in a process's life, if anything."""
+        if self.store_trouble is None:
+            return None
+        fault = self.store_trouble.fault(asyncio.get_running_loop().time(), ordinal)
+        if fault is not None:
+            self.troubles[f"store.{fault}"] += 1
+        return fault
+
     def late_first_byte(self, request: Request) -> bool:
         """Whether a request may leave although its process stood still after the check of its lease: only to who
         enforces our keys whatever the moment."""
@@ -153,7 +173,10 @@ class SimulatedWorld:
         if not accepting.done():
             accepting.cancel()
             return 0
-        await accepting
+        try:
+            await accepting
+        except StoreUnavailable:
+            return 503
         self.history.promised(name, events)
         app.worker.wake()
         return 200
