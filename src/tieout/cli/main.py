@@ -19,6 +19,7 @@ from tieout.cli import (
     auditing,
     booking,
     checking,
+    examining,
     logs,
     preparing,
     reading,
@@ -135,6 +136,7 @@ app.add_typer(approving.app, name="approvals")
 app.command("replay")(replaying.replay)
 app.add_typer(auditing.app, name="audit")
 app.command("books")(booking.books)
+app.command("invariants")(examining.invariants)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

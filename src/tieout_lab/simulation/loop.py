@@ -10,9 +10,12 @@ import asyncio
 import heapq
 import selectors
 from collections.abc import Coroutine
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+# Whose tasks are made here: a simulated process's, so that they can be ended with it; None: the world's.
+OWNER: ContextVar[dict[asyncio.Task[Any], None] | None] = ContextVar("owner", default=None)
 
 
 class Stuck(RuntimeError):
@@ -81,6 +84,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self.moment
+
+    def create_task(self, coro: Any, **given: Any) -> asyncio.Task[Any]:
+        task = super().create_task(coro, **given)
+        owner = OWNER.get()
+        if owner is not None:
+            owner[task] = None
+            task.add_done_callback(lambda done: _forget(owner, done))
+        return task
+
+
+def _forget(owner: dict[asyncio.Task[Any], None], done: asyncio.Task[Any]) -> None:
+    owner.pop(done, None)
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from msgspec.structs import replace
 from tieout.app import App, Ports, compose, read_settings
 from tieout.store.statements import StoreUnavailable
 from tieout_lab.simulation.history import WatchedStore
+from tieout_lab.simulation.loop import OWNER
 from tieout_lab.simulation.ports import (
     Fate,
     Process,
@@ -33,6 +35,7 @@ class Node:
         self.app: App | None = None
         self.begins_at = 0.0
         self._starting: list[asyncio.Task[Any]] = []
+        self._tasks: dict[asyncio.Task[Any], None] = {}
 
     @property
     def alive(self) -> bool:
@@ -59,8 +62,13 @@ class Node:
             transport=SimulatedTransport(world.by_port, self.process, world.seed, world.late_first_byte),
             store=SimulatedStore(store, self.process, world.store_fault),
         )
-        composing = asyncio.ensure_future(
-            compose(read_settings(world.file), ports, echo_suppression=world.echo_suppression)
+        self._tasks = {}
+        ours = copy_context()
+        ours.run(OWNER.set, self._tasks)
+        loop = asyncio.get_running_loop()
+        settings = read_settings(world.file)
+        composing = loop.create_task(
+            compose(settings, ports, echo_suppression=world.echo_suppression), context=ours
         )
         self._starting = [composing]
         await self.or_death(composing)
@@ -71,7 +79,7 @@ class Node:
                 self.app.hub.policy, command_poll_real_seconds=15.0, claim_poll_real_seconds=5.0
             )
             world.change(self.app)
-            self._starting.append(asyncio.ensure_future(self.app.start()))
+            self._starting.append(loop.create_task(self.app.start(), context=ours))
             await self.or_death(self._starting[-1])
         if self.process.dead.is_set() or await self._failed():
             await self.bury()
@@ -99,11 +107,7 @@ class Node:
         """The process is dead: its tasks never run again, its store is closed as a crash leaves it."""
         self.process.dead.set()
         app, self.app = self.app, None
-        running = self._starting
-        if app is not None:
-            running = [*running, *app.worker.running.values(), *app._tasks]  # noqa: SLF001 - as a kill does
-            if app._pins is not None:  # noqa: SLF001 - as above
-                running.append(app._pins)  # noqa: SLF001 - as above
+        running = [*self._starting, *self._tasks]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

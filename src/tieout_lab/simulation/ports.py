@@ -11,6 +11,7 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from tieout.ports import Request, Response, Store, TransportError
 from tieout.store.statements import Refused, StoreUnavailable, Violated
-from tieout_lab.simulation.loop import VirtualLoop
+from tieout_lab.simulation.loop import OWNER, VirtualLoop
 from tieout_lab.twins.kit import Dropped, Twin
 
 EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -233,7 +234,11 @@ class SimulatedTransport:
         self._ordinal[name] = self._ordinal.get(name, 0) + 1
         latency = 0.01 + 0.2 * draw(self._seed, "latency", name, self._ordinal[name])
         gone = asyncio.Event()
-        work = asyncio.ensure_future(_call(twin, request, latency, gone))  # the server outlives its client
+        # The server outlives its client.
+        outside = copy_context()
+        outside.run(OWNER.set, None)
+        loop = asyncio.get_running_loop()
+        work = loop.create_task(_call(twin, request, latency, gone), context=outside)
         work.add_done_callback(_seen)
         try:
             async with asyncio.timeout(request.timeout_seconds):
