@@ -119,6 +119,14 @@ async def raise_broken(hub: Hub) -> list[Standing]:
     return broken
 
 
+async def retest(hub: Hub, blocker: str) -> str:
+    """What is still wrong with the invariant of a blocker, or nothing."""
+    scope, _, id_ = blocker.partition("|")
+    if scope != "invariant":
+        return ""
+    return next((one.rows[0] for one in await examine(hub) if one.id == id_ and one.state == "broken"), "")
+
+
 # -- over the frozen requests of the ledger -----------------------------------------------------------------------
 Made = tuple[str, str, str, str, Write]
 

@@ -319,7 +319,8 @@ class SimulatedStore:
 
     async def commit(self, unit: Any) -> Any:
         names = [statement.name for statement, _ in unit]
-        given = [sorted(params.items()) for _, params in unit]
+        # Host and pid are of the machine that simulates, not of the world.
+        given = [sorted((k, v) for k, v in params.items() if k not in ("host", "pid")) for _, params in unit]
         lane = str(unit[0][1].get("lane_id", ""))
         what = "commit " + names[-1]
         number = await self._process.before(what, lane, names, given, group=f"commits of {self._process.name}")
