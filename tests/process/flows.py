@@ -76,10 +76,10 @@ async def paid_in_part(world: SimulatedWorld, people: Business) -> None:
 
 
 async def paid_several(world: SimulatedWorld, people: Business) -> None:
-    """One wire over the invoices of two contracts."""
+    """One wire over the invoices of three contracts, signed at once."""
     account = await people.customer("Acme")
-    await people.sell(account)
-    await people.sell(account)
+    for _ in range(3):
+        await people.sell(account)
     await world.rest()
     invoices = people.invoices()
     total = sum(one["total"] for one in invoices)
@@ -102,6 +102,18 @@ async def credited_unpaid(world: SimulatedWorld, people: Business) -> None:
     await world.rest()
 
 
+async def two_zones(world: SimulatedWorld, people: Business) -> None:
+    """Los Angeles on 31 January at 23:30, Tokyo on 1 February at 08:30: each in its own period."""
+    await people.move_to(datetime(2026, 1, 31, 23, 30, tzinfo=UTC))
+    await people.sell(await people.customer("Nihon", "jp"), "jp", contract_start="2026-02-01")
+    await world.rest()
+    await people.move_to(datetime(2026, 2, 1, 7, 30, tzinfo=UTC))
+    await people.sell(await people.customer("Acme"), contract_start="2026-01-31")
+    await world.rest()
+    await people.approve_all()
+    await world.rest()
+
+
 FLOWS: dict[str, Flow] = {
     "posted": posted,
     "paid": paid,
@@ -112,6 +124,7 @@ FLOWS: dict[str, Flow] = {
     "credited": credited,
     "voided": voided,
     "written_off": written_off,
+    "two_zones": two_zones,
 }
 
 

@@ -179,7 +179,7 @@ ALL: tuple[Invariant, ...] = (
         _query(
             "dead_lease",
             """SELECT lanes.lane_id, lanes.worker_id FROM lanes LEFT JOIN workers ON workers.worker_id = lanes.worker_id
-               WHERE lanes.state = 'leased' AND COALESCE(workers.lease_until, 0) < :real_now - 60000000 LIMIT 20""",
+               WHERE lanes.state = 'leased' AND COALESCE(workers.lease_until, 0) < CAST(:real_now AS BIGINT) - 60000000 LIMIT 20""",
         ),
     ),
     Invariant(
