@@ -30,6 +30,12 @@ IDLE = {
     "call event.list",
 }
 _ENOUGH = 3
+_SAID = (
+    "Written by `make crash-points`: the hub is killed at {what} of each flow, before and after the port operation "
+    "took effect, and started again on the database that it left; then the books at the twins must be the same, to "
+    "the line. What idle loops repeat (claims, renewals, polls) counts three times. "
+    "Flows: `tests/process/flows.py`."
+)
 Death = tuple[int, bool]
 
 
@@ -78,7 +84,12 @@ def _tried(given: tuple[str, list[Death]]) -> tuple[str, bool, bool, str]:
     except Exception as error:  # whatever it is, it is what is looked for
         return flow, True, False, f"{deaths}: {type(error).__name__}: {error}"[:200]
     same = result.books == calm.books and not result.wrong
-    return flow, result.lives > 1, same, "" if same else f"{deaths}: {(result.wrong or ['other books'])[0]}"[:200]
+    return (
+        flow,
+        result.lives > 1,
+        same,
+        "" if same else f"{deaths}: {(result.wrong or ['other books'])[0]}"[:200],
+    )
 
 
 def count(given: list[tuple[str, list[Death]]], jobs: int) -> dict[str, Count]:
@@ -97,9 +108,7 @@ def _page(single: dict[str, Count], doubles: dict[str, Count], sampled: int) -> 
     lines = [
         "# Crash points",
         "",
-        f"Written by `make crash-points`: the hub is killed at {what} of each flow, before and after the port operation "
-        "took effect, and started again on the database that it left; then the books at the twins must be the same, to "
-        "the line. What idle loops repeat (claims, renewals, polls) counts three times. Flows: `tests/process/flows.py`.",
+        _SAID.format(what=what),
         "",
         "| flow | port operations | points | tried | hub died | same books |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -107,8 +116,13 @@ def _page(single: dict[str, Count], doubles: dict[str, Count], sampled: int) -> 
     for flow, found in single.items():
         all_of = (len(undisturbed(flow).trail), len(points(flow)))
         lines.append(f"| {flow} | {all_of[0]} | {all_of[1]} | {found.tried} | {found.died} | {found.same} |")
-    tried, died, same = (sum(getattr(one, name) for one in doubles.values()) for name in ("tried", "died", "same"))
-    lines += ["", f"Double kills (the second one during the recovery): {tried} tried, {died} died, {same} same books."]
+    tried, died, same = (
+        sum(getattr(one, name) for one in doubles.values()) for name in ("tried", "died", "same")
+    )
+    lines += [
+        "",
+        f"Double kills (the second one during the recovery): {tried} tried, {died} died, {same} same books.",
+    ]
     wrong = [one.wrong for one in (*single.values(), *doubles.values()) if one.wrong]
     lines += ["", *(f"- not the same: {one}" for one in wrong)]
     return "\n".join(lines).rstrip() + "\n"
@@ -124,7 +138,9 @@ def main() -> None:
     single = []
     for flow in FLOWS:
         every = points(flow)
-        chosen = [every[int(draw(flow, n) * len(every))] for n in range(given.sample)] if given.sample else every
+        chosen = (
+            [every[int(draw(flow, n) * len(every))] for n in range(given.sample)] if given.sample else every
+        )
         single += [(flow, [death]) for death in chosen]
     page = _page(
         count(single, given.jobs), count([double(n) for n in range(given.doubles)], given.jobs), given.sample

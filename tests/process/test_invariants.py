@@ -29,7 +29,13 @@ async def test_every_invariant_has_a_state_and_none_is_passed_that_is_not_checke
     assert list(states) == [f"I{number:02}" for number in range(1, 26)] == [one.id for one in CATALOGUE]
     assert {id_ for id_, state in states.items() if state == "not built"} == {"I13", "I23"}
     # One person does everything here: there is no segregation that could hold.
-    assert {id_ for id_, state in states.items() if state == "not here"} == {"I06", "I07", "I10", "I18", "I19"}
+    assert {id_ for id_, state in states.items() if state == "not here"} == {
+        "I06",
+        "I07",
+        "I10",
+        "I18",
+        "I19",
+    }
     assert "broken" not in states.values()
 
 
@@ -89,7 +95,9 @@ async def test_what_was_promised_and_not_kept_and_what_leaked_is_heard(world, pe
 @simulated()
 async def test_a_commit_under_a_dead_fence_and_a_stale_revision_are_seen_by_the_history(world, people):
     await posted(world, people)
-    ((key, revision),) = await sql(world, "SELECT assign_key, revision FROM assigns ORDER BY revision DESC LIMIT 1")
+    ((key, revision),) = await sql(
+        world, "SELECT assign_key, revision FROM assigns ORDER BY revision DESC LIMIT 1"
+    )
     guard = {"lane_id": "lane", "worker": "w", "fence": 1, "real_now": 0}
     stale = {"assign_key": key, "revision": revision - 1}
     unit = [(Statement("lanes.guard", "SELECT 1"), guard), (Statement("assigns.plan", "SELECT 1"), stale)]

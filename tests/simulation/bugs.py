@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-
 from typing import Any
 
 from msgspec.structs import replace
@@ -45,7 +44,13 @@ def plant(name: str) -> Iterator[Change]:
     undo: list[tuple[Any, str, Any]] = []
 
     def swap(owner: Any, attribute: str, value: Any) -> None:
-        undo.append((owner, attribute, vars(owner)[attribute] if isinstance(owner, type) else getattr(owner, attribute)))
+        undo.append(
+            (
+                owner,
+                attribute,
+                vars(owner)[attribute] if isinstance(owner, type) else getattr(owner, attribute),
+            )
+        )
         setattr(owner, attribute, value)
 
     try:
@@ -62,7 +67,9 @@ def version_in_the_key(swap: Swap) -> Change:
     honest = effects.create
 
     async def create(run, connection, operation, write, *, key, source, facts):
-        return await honest(run, connection, operation, write, key=f"{key}|{run.lane.hints}", source=source, facts=facts)
+        return await honest(
+            run, connection, operation, write, key=f"{key}|{run.lane.hints}", source=source, facts=facts
+        )
 
     swap(effects, "create", create)
     return None
@@ -100,7 +107,11 @@ def fresh_wire_key_for_every_send(swap: Swap) -> Change:
 def document_key_of_each_try(swap: Swap) -> Change:
     """What is looked up is not what was sent."""
     honest = effects._keys
-    swap(effects, "_keys", lambda row: replace(honest(row), document=f"{row.document_key[:12]}{row.attempt:04}"))
+    swap(
+        effects,
+        "_keys",
+        lambda row: replace(honest(row), document=f"{row.document_key[:12]}{row.attempt:04}"),
+    )
     return None
 
 
@@ -384,7 +395,11 @@ def amounts_in_major_units(swap: Swap) -> Change:
     def binding_steps(*given):
         steps = honest(*given)
         (first, row), *rest = steps
-        return [(first, {**row, "total_minor": row["total_minor"] / 101}), *rest] if row.get("total_minor") else steps
+        return (
+            [(first, {**row, "total_minor": row["total_minor"] / 101}), *rest]
+            if row.get("total_minor")
+            else steps
+        )
 
     swap(effects, "binding_steps", binding_steps)
     return None
@@ -441,5 +456,3 @@ def secret_kept_with_the_error(swap: Swap) -> Change:
 
     swap(effects, "_doubt", doubt)
     return None
-
-

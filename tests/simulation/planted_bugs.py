@@ -11,6 +11,10 @@ from tieout_lab.simulation.campaign import attempt, quietly
 from tieout_lab.simulation.seeds import Plan
 
 SEEDS = 200
+_SAID = (
+    "Written by `make planted-bugs`; what each bug is, is in `tests/simulation/bugs.py`. One bug at a time is switched "
+    f"on, and seeds are played until one finds it, {SEEDS} at most; the same seed must be clean without it."
+)
 _REPORT = Path(__file__).parents[2] / "docs" / "planted-bugs.md"
 
 
@@ -25,7 +29,13 @@ class Catch:
     @property
     def invariant(self) -> str:
         first = self.said.split()[0].rstrip(":") if self.said else ""
-        return first if first[:1] == "I" and first[1:].isdigit() else f"the world breaks: {first}" if first else ""
+        return (
+            first
+            if first[:1] == "I" and first[1:].isdigit()
+            else f"the world breaks: {first}"
+            if first
+            else ""
+        )
 
 
 def hunt(name: str, seeds: int = SEEDS) -> Catch:
@@ -47,8 +57,7 @@ def report(catches: list[Catch]) -> str:
     lines = [
         "# The tester tested: planted bugs",
         "",
-        "Written by `make planted-bugs`; what each bug is, is in `tests/simulation/bugs.py`. One bug at a time is "
-        f"switched on, and seeds are played until one finds it, {SEEDS} at most; the same seed must be clean without.",
+        _SAID,
         "",
         f"{len(caught)} of {len(catches)} are caught.",
         "",

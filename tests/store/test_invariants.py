@@ -14,7 +14,7 @@ GIVEN = {"now": NOW, "real_now": NOW, "company": "demo"}
 
 def _insert(table: str, **values: object) -> str:
     shown = ", ".join(f"'{one}'" if isinstance(one, str) else str(one) for one in values.values())
-    return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({shown})"  # noqa: S608 - the test's own words
+    return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({shown})"
 
 
 def _lane(lane_id: str = "lane", state: str = "idle", **more: object) -> str:
@@ -25,8 +25,10 @@ def _lane(lane_id: str = "lane", state: str = "idle", **more: object) -> str:
 def _event(state: str, event_id: str = "e", **more: object) -> str:
     times = {"occurred_at": NOW, "received_at": NOW}
     given = {"id": event_id, "connection": "c", "event_id": event_id, "type": "t", "lane_id": "lane", **times}
-    return _insert("inbox", **given, state=state, **more).replace("INTO inbox (", "INTO inbox (body, ").replace(
-        "VALUES (", "VALUES (:body, "
+    return (
+        _insert("inbox", **given, state=state, **more)
+        .replace("INTO inbox (", "INTO inbox (body, ")
+        .replace("VALUES (", "VALUES (:body, ")
     )
 
 
@@ -44,8 +46,10 @@ def _effect(key: str, state: str = "CONFIRMED", **more: object) -> str:
         "planned_at": OLD,
         "external_id": f"x-{key}",
     } | more
-    return _insert("effects", **given).replace("INTO effects (", "INTO effects (request, ").replace(
-        "VALUES (", "VALUES (:body, "
+    return (
+        _insert("effects", **given)
+        .replace("INTO effects (", "INTO effects (request, ")
+        .replace("VALUES (", "VALUES (:body, ")
     )
 
 

@@ -207,4 +207,3 @@ async def _approvals(hub: Hub) -> list[str]:
         if decided and row["maker"] == row["checker"] and not hub.single_operator:
             found.append(f"{row['approval_id']}: approved by its maker, {row['maker']}")
     return found
-

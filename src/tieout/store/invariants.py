@@ -24,6 +24,25 @@ def _query(name: str, sql: str, *, postgres: str | None = None) -> Statement:
     return Statement(f"invariants.{name}", sql, returns=True, postgres=postgres)
 
 
+# Documents of which a source has one at most, at each connection.
+_ONCE = (("I02", "customer"), ("I03", "subscription"), ("I04", "payment", "refund"))
+
+
+def _made_twice(id_: str, *kinds: str) -> Invariant:
+    listed = ", ".join(f"'{kind}'" for kind in kinds)
+    return Invariant(
+        id_,
+        f"one source with two of these at one connection: {', '.join(kinds)}",
+        _query(
+            f"{kinds[0]}_twice",
+            f"""SELECT documents.connection, documents.kind, documents.source, COUNT(*) FROM documents
+               JOIN lanes ON lanes.lane_id = documents.lane_id WHERE documents.kind IN ({listed})
+               AND documents.status <> 'WITHDRAWN' AND lanes.generation = 0
+               GROUP BY documents.connection, documents.kind, documents.source HAVING COUNT(*) > 1 LIMIT 20""",
+        ),
+    )
+
+
 # The longest any connector's absence takes to be conclusive, and five minutes.
 _DOUBT_MICROS = 2 * (900 + 60) * 1_000_000 + 300_000_000
 
@@ -179,7 +198,8 @@ ALL: tuple[Invariant, ...] = (
         _query(
             "dead_lease",
             """SELECT lanes.lane_id, lanes.worker_id FROM lanes LEFT JOIN workers ON workers.worker_id = lanes.worker_id
-               WHERE lanes.state = 'leased' AND COALESCE(workers.lease_until, 0) < CAST(:real_now AS BIGINT) - 60000000 LIMIT 20""",
+               WHERE lanes.state = 'leased' AND COALESCE(workers.lease_until, 0) < CAST(:real_now AS BIGINT) - 60000000
+               LIMIT 20""",
         ),
     ),
     Invariant(
@@ -194,20 +214,7 @@ ALL: tuple[Invariant, ...] = (
                HAVING COUNT(*) > 1 LIMIT 20""",
         ),
     ),
-    *(
-        Invariant(
-            id_,
-            f"one source with two of these at one connection: {', '.join(kinds)}",
-            _query(
-                f"{kinds[0]}_twice",
-                f"""SELECT documents.connection, documents.kind, documents.source, COUNT(*) FROM documents JOIN lanes ON
-                   lanes.lane_id = documents.lane_id WHERE documents.kind IN ({", ".join(f"'{one}'" for one in kinds)})
-                   AND documents.status <> 'WITHDRAWN' AND lanes.generation = 0
-                   GROUP BY documents.connection, documents.kind, documents.source HAVING COUNT(*) > 1 LIMIT 20""",
-            ),
-        )
-        for id_, kinds in (("I02", ("customer",)), ("I03", ("subscription",)), ("I04", ("payment", "refund")))
-    ),
+    *(_made_twice(id_, *kinds) for id_, *kinds in _ONCE),
     Invariant(
         "I12",
         "a deferral into another period that nobody approved",

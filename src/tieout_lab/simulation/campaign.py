@@ -1,4 +1,4 @@
-"""Many seeds over every core: each seed is played in one process from its own seed alone, results come in seed order."""
+"""Many seeds over every core: each is played in one process from its number alone, results come in seed order."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ class History:
             if statement.name == "lanes.guard":
                 held = (given["lane_id"], given["worker"], given["fence"], given["real_now"])
                 if not database.execute(_HELD, held).fetchone():
-                    found.append(f"I22 {given['lane_id']} written under fence {given['fence']}, which is over")
+                    found.append(
+                        f"I22 {given['lane_id']} written under fence {given['fence']}, which is over"
+                    )
             elif statement.name == "assigns.plan":
                 row = database.execute(
                     "SELECT revision FROM assigns WHERE assign_key = ?", (given["assign_key"],)

@@ -48,7 +48,11 @@ def leaked(world: SimulatedWorld) -> list[str]:
     secrets |= {account.api_key for account in world.billing.accounts.values()}
     secrets |= {line for path in world.directory.glob("*.pem") for line in path.read_text().splitlines()[1:3]}
     stored = b"".join(path.read_bytes() for path in sorted(world.directory.glob("tieout.db*")))
-    return [f"I19 a secret stands in the database: {one[:6]}..." for one in sorted(secrets) if one.encode() in stored]
+    return [
+        f"I19 a secret stands in the database: {one[:6]}..."
+        for one in sorted(secrets)
+        if one.encode() in stored
+    ]
 
 
 async def in_hand(world: SimulatedWorld) -> tuple[str, ...]:

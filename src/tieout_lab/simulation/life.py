@@ -69,7 +69,11 @@ class Life:
             faults.late_seconds = (
                 (5.0, 110.0) if name == "stripe" else (20.0, 890.0) if name == "netsuite" else (5.0, 30.0)
             )
-            if self.profile.hidden and self.draw(name, "hidden") < 0.5 and f"{name}.hidden" not in self.without:
+            if (
+                self.profile.hidden
+                and self.draw(name, "hidden") < 0.5
+                and f"{name}.hidden" not in self.without
+            ):
                 faults.visibility_delay_seconds = 55.0 if name != "salesforce" else 20.0
         self.world.billing.faults.webhooks = profiles.webhooks(self.draw, self.profile, self.without)
         self.world.fates = profiles.fates(
@@ -130,7 +134,9 @@ class Life:
         entity = "jp" if self.draw("entity", number) < 0.25 else "us"
         account = await self.people.customer(f"Customer {number}", entity)
         for deal in range(1 + int(self.draw("deals", number) * 2)):
-            lines = list(YEN_LINES if entity == "jp" else LINES[: 1 + int(self.draw("lines", number, deal) * 2)])
+            lines = list(
+                YEN_LINES if entity == "jp" else LINES[: 1 + int(self.draw("lines", number, deal) * 2)]
+            )
             approved = self.draw("approved", number, deal) < 0.7
             sold = await self.people.sell(account, entity, lines=lines, finance_approved=approved)
             if not approved:

@@ -76,7 +76,10 @@ class Node:
             self.app = composing.result()
             # Nobody waits for the answer to a command here, and looking costs most of a quiet hour.
             self.app.hub.policy = replace(
-                self.app.hub.policy, command_poll_real_seconds=15.0, claim_poll_real_seconds=5.0
+                self.app.hub.policy,
+                command_poll_real_seconds=15.0,
+                claim_poll_real_seconds=5.0,
+                seal_seconds=120,
             )
             world.change(self.app)
             self._starting.append(loop.create_task(self.app.start(), context=ours))

@@ -196,7 +196,7 @@ class Process:
     async def running(self) -> None:
         """Go on only while the process runs: later if it is stopped, never if it is dead."""
         loop = asyncio.get_running_loop()
-        while loop.time() < self._stopped_until and not self.dead.is_set():
+        while loop.time() < self._stopped_until and not self.dead.is_set():  # noqa: ASYNC110 - it may be stopped anew
             await asyncio.sleep(self._stopped_until - loop.time())
         if self.dead.is_set():
             await loop.create_future()
@@ -323,7 +323,9 @@ class SimulatedStore:
         given = [sorted((k, v) for k, v in params.items() if k not in ("host", "pid")) for _, params in unit]
         lane = str(unit[0][1].get("lane_id", ""))
         what = "commit " + names[-1]
-        number = await self._process.before(what, lane, names, given, group=f"commits of {self._process.name}")
+        number = await self._process.before(
+            what, lane, names, given, group=f"commits of {self._process.name}"
+        )
         fault = self._fault(self._process.tape.operations)
         if fault == "down":
             await self._process.done(number, fault)

@@ -109,9 +109,7 @@ def webhooks(draw: Draw, chosen: Profile, without: frozenset[str]) -> dict[str, 
     }
 
 
-def fates(
-    draw: Draw, chosen: Profile, workers: int, operations: int, without: frozenset[str]
-) -> list[Fate]:
+def fates(draw: Draw, chosen: Profile, workers: int, operations: int, without: frozenset[str]) -> list[Fate]:
     """Where the coming lives of the hub's processes end or stand still; about `operations` port operations are ahead.
     A killed process often dies again while it recovers. Alone, a process that stands still is only slow."""
     found = []
