@@ -77,6 +77,15 @@ class Business:
     async def edit_deal(self, deal: str, **fields: Any) -> None:
         await self.world.act("salesforce", "update", object="Opportunity", id=deal, fields=fields)
 
+    def unbilled(self) -> set[str]:
+        """The deals that may go to billing and have not got there yet, whatever keeps them."""
+        rows = self.world.crm.org.store.rows("Opportunity")
+        won = {row["Id"] for row in rows if row["StageName"] == "Closed Won" and row["Finance_Approved__c"]}
+        for account in self.world.billing.accounts.values():
+            for kind in ("subscriptions", "subscription_schedules"):
+                won -= {one["metadata"].get("crm_opportunity") for one in account.all(kind)}
+        return won
+
     async def rename(self, account: str, name: str) -> None:
         await self.world.act("salesforce", "update", object="Account", id=account, fields={"Name": name})
 

@@ -179,8 +179,11 @@ class Life:
 
     async def _next_month(self, step: int) -> None:  # noqa: ARG002 - a deed
         # Billing takes no first period that is over: what was sold is at billing before the month ends.
-        await asyncio.sleep(60)
-        await self.world.rest(within_seconds=20_000)
+        for _ in range(60):
+            await asyncio.sleep(60)
+            await self.world.rest(within_seconds=20_000)
+            if not self.people.unbilled():
+                break
         await self.people.move_to(self.world.clock.business() + timedelta(days=31))
 
     async def _pay(self, step: int) -> None:
