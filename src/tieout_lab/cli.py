@@ -1,4 +1,4 @@
-"""`tieout demo`, `tieout twins` and `tieout bench`: commands that the proving ground adds to the hub's."""
+"""`tieout demo`, `twins`, `bench` and `sim`: commands that the proving ground adds to the hub's."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ T = TypeVar("T")
 FINDING, USAGE, INTERRUPTED = 1, 2, 130
 
 
+_BROUGHT = {"bench": "tieout_lab.bench.command", "sim": "tieout_lab.simulation.command"}
+
+
 def __getattr__(name: str) -> Any:
-    """`bench` is loaded only when it is called for."""
-    if name != "bench":
+    """`bench` and `sim` are loaded only when they are called for."""
+    if name not in _BROUGHT:
         raise AttributeError(name)
-    return import_module("tieout_lab.bench.command").bench
+    return getattr(import_module(_BROUGHT[name]), name)
 
 
 def twins(

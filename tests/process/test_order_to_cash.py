@@ -21,6 +21,7 @@ from tests.process.flows import (
     simulated,
     sql,
     subscriptions,
+    two_zones,
 )
 from tieout.engine.dry_run import forecast
 from tieout.processes.trace import tell_trace
@@ -117,14 +118,7 @@ async def test_three_days_of_outage_over_a_month_end(world, people):
 @simulated()
 async def test_days_begin_where_the_legal_entity_is(world, people):
     """Tokyo, 1 February 08:30, is January in California; Los Angeles, 31 January 23:30, is February in Tokyo."""
-    await people.move_to(datetime(2026, 1, 31, 23, 30, tzinfo=UTC))
-    await people.sell(await people.customer("Nihon", "jp"), "jp", contract_start="2026-02-01")
-    await world.rest()
-    await people.move_to(datetime(2026, 2, 1, 7, 30, tzinfo=UTC))
-    await people.sell(await people.customer("Acme"), contract_start="2026-01-31")
-    await world.rest()
-    await people.approve_all()
-    await world.rest()
+    await two_zones(world, people)
     found = {one["subsidiary"]: (one["date"], one["period"]) for one in await erp(world, "invoice")}
     assert found == {"1": ("2026-01-31", "Jan 2026"), "2": ("2026-02-01", "Feb 2026")}
     await clean(world)
@@ -175,6 +169,27 @@ async def test_everything_before_the_hub_has_posted_anything(world, people):
         "customerRefund",
         "invoice",
     ]
+    await clean(world)
+
+
+@simulated()
+async def test_events_before_during_and_after_the_customer_is_bound(world, people):
+    """An invoice is told of before its customer stands at the ERP; it is paid while that is made, credited after."""
+    await people.sell(await people.customer("Acme"))
+    while not people.invoices():
+        await asyncio.sleep(0.05)
+    (invoice,) = people.invoices()
+    made = "SELECT state FROM effects WHERE operation = 'customer.create' AND connection = 'netsuite-main'"
+    assert await sql(world, made) == []
+    while not await sql(world, made):
+        await asyncio.sleep(0.01)
+    assert await sql(world, made) == [("SENT",)]
+    await people.pay(invoice["id"])
+    await world.rest()
+    await people.credit(invoice["id"], 10_000, refund=True)
+    await world.rest()
+    assert len((await world.act("netsuite", "snapshot"))["customers"]) == 1
+    assert len(await erp(world)) == 4
     await clean(world)
 
 

@@ -21,6 +21,7 @@ from tieout.cli import (
     certifying,
     checking,
     connecting,
+    examining,
     logs,
     preparing,
     reading,
@@ -139,6 +140,7 @@ app.add_typer(approving.app, name="approvals")
 app.command("replay")(replaying.replay)
 app.add_typer(auditing.app, name="audit")
 app.command("books")(booking.books)
+app.command("invariants")(examining.invariants)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

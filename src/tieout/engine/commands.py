@@ -14,7 +14,7 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Found
 from tieout.canonical.write import decode_write
 from tieout.connectors.contract import Keys, Writer
-from tieout.engine import pinning, releasing
+from tieout.engine import invariants, pinning, releasing
 from tieout.engine.hub import Hub
 from tieout.engine.keys import content_hash, lane_of, wire_key
 from tieout.engine.lane import Replay, key_name
@@ -131,7 +131,7 @@ async def _release_blocker(hub: Hub, found: Mapping[str, Any], actor: str) -> di
             "documents held by a period are released only by an approved action: "
             f"`tieout exceptions resolve {found['exception_id']} --period YYYY-MM` lists them and asks for the approval"
         )
-    if still := await pinning.retest(hub, blocker):
+    if still := await pinning.retest(hub, blocker) or await invariants.retest(hub, blocker):
         raise CommandRefused(f"not mended: {still}")
     canary = await hub.store.fetch(lanes.BLOCKED_BY, {"blocker": blocker, "limit": 1})
     if canary:

@@ -15,7 +15,7 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Failure, NotFound, Rejected
 from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
-from tieout.engine import feeds, sealing
+from tieout.engine import feeds, invariants, sealing
 from tieout.engine.commands import execute_waiting
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Hub
@@ -31,6 +31,7 @@ log = structlog.get_logger("tieout.housekeeping")
 # While a connection is held nobody polls it; looked at again so often (technical seconds).
 _UNKNOWN_FEED_SECONDS = 5
 _LOOK_AGAIN_MICROS = 300_000_000
+_EXAMINE_SECONDS = 3600
 _fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
 # How long after a doubtful assign its target is read back: longer than any vendor works on a request.
 _READ_BACK_MICROS = 900_000_000
@@ -61,12 +62,13 @@ class Housekeeping:
             self._every(max(self.hub.policy.seal_seconds / factor, 1), self.seal),
             self._every(15, self.gauges),
             self._every(30 / factor, self.assigns),
+            self._every(max(_EXAMINE_SECONDS / factor, 1), self.examine),
         ]
-        for connection in self.hub.connections.values():
-            if isinstance(connection.api, ChangeFeed):
-                loops.append(
-                    self._every(partial(self._pace, connection.name), partial(self.feed, connection.name))
-                )
+        loops += [
+            self._every(partial(self._pace, connection.name), partial(self.feed, connection.name))
+            for connection in self.hub.connections.values()
+            if isinstance(connection.api, ChangeFeed)
+        ]
         await asyncio.gather(*loops)
 
     def stop(self) -> None:
@@ -254,6 +256,11 @@ class Housekeeping:
         """Execute what people asked for from other processes."""
         if await execute_waiting(self.hub):
             self.worker.wake()
+
+    async def examine(self) -> None:
+        """Check what must never be so; whatever is opens an exception."""
+        for broken in await invariants.raise_broken(self.hub):
+            log.error("invariant_broken", id=broken.id, rows=list(broken.rows)[:3])
 
     async def gauges(self) -> None:
         """Bring the gauges up to date."""

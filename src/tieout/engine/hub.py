@@ -40,6 +40,8 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     seal_seconds: int = 30
     command_poll_real_seconds: float = 0.2
     permit_poll_real_seconds: float = 2.0
+    # How often at least a worker looks for lanes that other processes made ready.
+    claim_poll_real_seconds: float = 1.0
     echo_suppression: bool = True
 
 

@@ -51,4 +51,7 @@ class Metrics:
         self.lost_wakeups = Counter(
             "o2c_lost_wakeups", "Waits that only the sweep woke; must stay 0", registry=self.registry
         )
+        self.invariants = Gauge(
+            "o2c_invariant_violations", "Rows that break an invariant", ["id"], registry=self.registry
+        )
         self.build = Gauge("o2c_build_info", "Version", ["version"], registry=self.registry)

@@ -23,8 +23,6 @@ from tieout.store import inbox, lanes, people, waits
 from tieout.store.statements import Refused, Step, StoreUnavailable, Violated
 
 log = structlog.get_logger("tieout.engine")
-# Poll at least this often (real seconds) for lanes made ready by other processes.
-_POLL_SECONDS = 1.0
 
 
 class Worker:
@@ -80,7 +78,7 @@ class Worker:
         if claimed and len(self.running) < self.hub.policy.runs_at_once:
             return
         self.activity.clear()
-        pause = _POLL_SECONDS
+        pause = self.hub.policy.claim_poll_real_seconds
         if len(self.running) < self.hub.policy.runs_at_once:
             (row,) = await self.hub.store.fetch(lanes.NEXT_DUE, {})
             if row[0] is not None:

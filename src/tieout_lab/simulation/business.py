@@ -77,6 +77,9 @@ class Business:
     async def edit_deal(self, deal: str, **fields: Any) -> None:
         await self.world.act("salesforce", "update", object="Opportunity", id=deal, fields=fields)
 
+    async def rename(self, account: str, name: str) -> None:
+        await self.world.act("salesforce", "update", object="Account", id=account, fields={"Name": name})
+
     # -- billing ------------------------------------------------------------------------------------------------
     def invoices(self, entity: str = "us", deal: str | None = None) -> list[dict[str, Any]]:
         """The invoices of a legal entity's billing account, oldest first, as the twin holds them."""

@@ -38,7 +38,7 @@ class SimulatedStream:
             yield request
 
     async def send(self, message: bytes) -> None:
-        number = await self._process.before(f"send {self._name}")
+        number = await self._process.before(f"send {self._name}", "")
         if self._ended is not None:
             raise self._ended
         await self._requests.put(message)
@@ -54,7 +54,7 @@ class SimulatedStream:
             answer = await asyncio.wait_for(self._answers.get(), timeout_seconds)
         except TimeoutError:
             return None
-        number = await self._process.before(f"receive {self._name}")
+        number = await self._process.before(f"receive {self._name}", "")
         if isinstance(answer, StreamEnded):
             self._ended = answer
             raise answer

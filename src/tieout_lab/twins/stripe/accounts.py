@@ -160,12 +160,20 @@ class Account:
                 self.emit(kind, obj, previous)
 
 
+_NESTED = (dict, list)
+
+
 def plain(value: Any) -> Any:
     """A deep copy without the twin's own keys."""
+    # Most values are leaves, and this is called for every object that is shown: they are not called for.
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items() if not key.startswith("_")}
+        return {
+            key: plain(inner) if isinstance(inner, _NESTED) else inner
+            for key, inner in value.items()
+            if key[:1] != "_"
+        }
     if isinstance(value, list):
-        return [plain(inner) for inner in value]
+        return [plain(inner) if isinstance(inner, _NESTED) else inner for inner in value]
     return value
 
 
