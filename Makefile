@@ -8,10 +8,10 @@ STAMP  := $(VENV)/.tieout-setup
 PYTEST_ARGS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak bench lock clean
+.PHONY: help setup demo test check format soak planted-bugs crash-points bench lock clean
 
 help:  ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: $(STAMP)  ## Make .venv with every requirement, checked by hash
 
@@ -43,6 +43,12 @@ format: setup  ## Put the code in form
 
 soak: setup  ## The long runs that `make test` leaves out
 	$(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
+
+planted-bugs: setup  ## Hunt every planted bug by simulation; writes docs/planted-bugs.md
+	$(BIN)/python -m tests.simulation.planted_bugs
+
+crash-points: setup  ## Kill every flow at every port operation; writes docs/crash-points.md
+	$(BIN)/python -m tests.process.crash_points
 
 bench: setup  ## Measure, each number beside its own raw limit
 	$(BIN)/tieout bench

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from tieout.connectors import registry
-from tieout.connectors.contract import ConnectorDescriptor, Inbound, World, Writer
+from tieout.connectors.contract import Certification, ConnectorDescriptor, World, Writer
 from tieout.engine import pinning
 from tieout.engine.budget import Budget, BudgetedTransport
 from tieout.engine.commands import execute
@@ -21,6 +21,7 @@ from tieout.engine.housekeeping import Housekeeping
 from tieout.engine.hub import Connection, Hub, Policy
 from tieout.engine.lease import Lease
 from tieout.engine.metrics import Metrics
+from tieout.engine.permits import Permits
 from tieout.engine.worker import Worker
 from tieout.finance.books import Books
 from tieout.masterdata.rules import RuleErrors
@@ -55,12 +56,14 @@ def system_ports(clock: Clock | None = None) -> Ports:
 class App:
     """A composed hub with its worker and its housekeeping."""
 
-    def __init__(self, hub: Hub, settings: Settings) -> None:
+    def __init__(self, hub: Hub, settings: Settings, *, alone: bool = False) -> None:
         self.hub = hub
         self.settings = settings
+        self.alone = alone
         self.lease = Lease(hub=hub, worker=hub.ids.new())
         self.worker = Worker(hub, self.lease)
-        self.housekeeping = Housekeeping(hub, self.lease, self.worker)
+        self.permits = Permits(hub, self.lease)
+        self.housekeeping = Housekeeping(hub, self.lease, self.worker, self.permits)
         self._tasks: list[asyncio.Task[None]] = []
         self._pins: asyncio.Task[None] | None = None
 
@@ -69,6 +72,7 @@ class App:
         await self.lease.join(platform.node(), os.getpid())
         if isinstance(self.hub.world.transport, BudgetedTransport):
             self.hub.world.transport.may_send = self.lease.outlives
+        await self.permits.join(alone=self.alone)
         # Who answers is known before anything is sent: a connection that is somebody else's is parked.
         await pinning.begin(self.hub)
         self._tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.housekeeping.run())]
@@ -146,8 +150,10 @@ async def compose(
     database: str | None = None,
     migrate: bool = True,
     echo_suppression: bool | None = None,
+    alone: bool = False,
 ) -> App:
-    """Build the hub. Raises ConfigurationError."""
+    """Build the hub. `alone`: the caller has made sure that no other process works on this database. Raises
+    ConfigurationError."""
     settings = file.settings
     url = database_url(file, database)
     master = _master_key(file, ports)
@@ -189,7 +195,7 @@ async def compose(
         single_operator=settings.local_mode,
     )
     await hub.open_key(COMPANY)
-    return App(hub, settings)
+    return App(hub, settings, alone=alone)
 
 
 def configuration_errors(file: SettingsFile, ports: Ports) -> list[str]:
@@ -219,6 +225,32 @@ def descriptors() -> list[ConnectorDescriptor]:
     return [registry.descriptor(vendor) for vendor in registry.vendors()]
 
 
+class Subject(msgspec.Struct, kw_only=True):
+    """One connection by itself, for `certify`: without a store, and nothing of the hub around it. `certification` is
+    None where the connector brings no probes."""
+
+    descriptor: ConnectorDescriptor
+    config: Any
+    api: Any
+    certification: Certification | None
+
+
+def open_subject(file: SettingsFile, name: str, ports: Ports) -> Subject:
+    """One connection of the configuration; opens no socket. Raises ConfigurationError."""
+    if name not in file.settings.connections:
+        known = ", ".join(file.settings.connections) or "none"
+        raise ConfigurationError(f"{file.path}: there is no connection {name!r}; there are: {known}")
+    descriptor, config = _described(file, name, file.settings.connections[name])
+    world = World(clock=ports.clock, chance=ports.chance, transport=ports.transport)
+    probes = descriptor.certification(name, config, world) if descriptor.certification is not None else None
+    return Subject(
+        descriptor=descriptor,
+        config=config,
+        api=descriptor.open(name, config, world),
+        certification=probes,
+    )
+
+
 def _master_key(file: SettingsFile, ports: Ports) -> bytes:
     try:
         return master_key_file(file.directory / file.settings.keys.master, ports.chance)
@@ -230,7 +262,8 @@ def _master_key(file: SettingsFile, ports: Ports) -> bytes:
         ) from error
 
 
-def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: World) -> Connection:
+def _described(file: SettingsFile, name: str, section: dict[str, Any]) -> tuple[ConnectorDescriptor, Any]:
+    """The connector of a connection, and its configuration. Raises ConfigurationError."""
     vendor = section.get("vendor")
     if vendor not in registry.vendors():
         line = file.line_of(f"connections.{name}.vendor")
@@ -245,7 +278,11 @@ def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: W
             f"{file.path}:{line}: connection {name}: role = one of {', '.join(descriptor.roles)}"
         )
     given = {key: value for key, value in section.items() if key not in ("vendor", "role")}
-    config = file.convert(given, descriptor.config, f".connections.{name}")
+    return descriptor, file.convert(given, descriptor.config, f".connections.{name}")
+
+
+def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: World) -> Connection:
+    descriptor, config = _described(file, name, section)
     api = descriptor.open(name, config, world)
     return Connection(
         name=name,
@@ -253,7 +290,6 @@ def _connection(file: SettingsFile, name: str, section: dict[str, Any], world: W
         roles=descriptor.roles,
         api=api,
         limits=descriptor.limits(config),
-        has_webhook_secret=isinstance(api, Inbound) and bool(getattr(config, "webhook_secrets", ())),
     )
 
 

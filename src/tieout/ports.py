@@ -81,11 +81,43 @@ class TransportError(Exception):
         self.sent = sent
 
 
+class StreamEnded(Exception):
+    """The other side ended a stream, or it broke. `status` is the gRPC status (`OK`, `UNAVAILABLE`, ...), `details` the
+    trailing metadata by lower-case name."""
+
+    def __init__(self, status: str, message: str = "", details: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{status} {message}".strip())
+        self.status = status
+        self.message = message
+        self.details = dict(details or {})
+
+
+class Stream(Protocol):
+    """One open gRPC call: messages as bytes, both ways. A call with one request and one answer is `send`, `finish`,
+    `receive`. All but `close` raise StreamEnded."""
+
+    async def send(self, message: bytes) -> None:
+        """Send one message."""
+
+    async def finish(self) -> None:
+        """Say that no more messages will be sent; answers still come."""
+
+    async def receive(self, timeout_seconds: float) -> bytes | None:
+        """The next message; None when none came within so many real seconds: the stream stays open."""
+
+    async def close(self) -> None:
+        """Leave the call."""
+
+
 class Transport(Protocol):
-    """Outgoing HTTP."""
+    """Outgoing HTTP, and gRPC for the few that offer their changes no other way."""
 
     async def exchange(self, request: Request) -> Response:
         """Send and receive. Redirects are not followed. Raises TransportError."""
+
+    async def open(self, request: Request) -> Stream:
+        """Open a gRPC call: `url` is `https://host:port/package.Service/Method` (http: without TLS), `headers` its
+        metadata; `timeout_seconds` 0 is a call without a deadline. Raises TransportError: nothing was sent."""
 
     async def close(self) -> None:
         """Release sockets."""

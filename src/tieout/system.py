@@ -10,12 +10,13 @@ import socket
 import sys
 import time
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import aiohttp
 import uuid_utils
 
-from tieout.ports import Request, Response, TransportError
+from tieout.ports import Request, Response, Stream, StreamEnded, TransportError
 
 
 class SystemClock:
@@ -74,6 +75,7 @@ class AiohttpTransport:
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
+        self._channels: dict[tuple[str, bool], Any] = {}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None or self._session.closed:
@@ -114,10 +116,97 @@ class AiohttpTransport:
         except (aiohttp.ClientError, OSError) as error:
             raise TransportError(f"connection lost: {type(error).__name__}", sent=True) from error
 
+    async def open(self, request: Request) -> Stream:
+        """A gRPC call over a kept channel to its host; needs the package grpcio. Raises TransportError."""
+        try:
+            import grpc.aio
+        except ImportError as error:
+            raise TransportError("no gRPC: pip install grpcio", sent=False) from error
+        parts = urlsplit(request.url)
+        place = (parts.netloc, parts.scheme == "https")
+        channel = self._channels.get(place)
+        if channel is None:
+            if parts.scheme == "https":
+                channel = grpc.aio.secure_channel(
+                    parts.netloc, grpc.ssl_channel_credentials(), options=_CHANNEL
+                )
+            else:
+                channel = grpc.aio.insecure_channel(parts.netloc, options=_CHANNEL)
+            self._channels[place] = channel
+        call = channel.stream_stream(parts.path)(
+            timeout=request.timeout_seconds or None, metadata=tuple(request.headers.items())
+        )
+        return GrpcStream(call)
+
     async def close(self) -> None:
         """Release the sockets."""
+        for channel in self._channels.values():
+            await channel.close(None)
+        self._channels.clear()
         if self._session is not None:
             await self._session.close()
+
+
+# A ping each minute shows a dead connection; grpcio's own retries are off, since whoever opened the call decides.
+_CHANNEL = (
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_receive_message_length", 8_000_000),
+    ("grpc.enable_retries", 0),
+)
+
+
+class GrpcStream:
+    """`Stream` over one grpc.aio call; messages are not interpreted."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        # Kept from one `receive` to the next: to cancel a read is to cancel the call.
+        self._reading: asyncio.Future[Any] | None = None
+
+    async def send(self, message: bytes) -> None:
+        try:
+            await self._call.write(message)
+        except Exception as error:
+            raise await self._ended(error) from error
+
+    async def finish(self) -> None:
+        try:
+            await self._call.done_writing()
+        except Exception as error:
+            raise await self._ended(error) from error
+
+    async def receive(self, timeout_seconds: float) -> bytes | None:
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._call.read())
+        await asyncio.wait({self._reading}, timeout=timeout_seconds)
+        if not self._reading.done():
+            return None
+        reading, self._reading = self._reading, None
+        try:
+            message = reading.result()
+        except (Exception, asyncio.CancelledError) as error:
+            raise await self._ended(error) from error
+        if isinstance(message, bytes):
+            return message
+        raise await self._ended(None)
+
+    async def _ended(self, error: BaseException | None) -> StreamEnded:
+        """How the call ended, in the other side's words."""
+        if error is not None and not self._call.done():
+            self._call.cancel()
+            return StreamEnded("UNKNOWN", type(error).__name__)
+        status = (await self._call.code()).name
+        trailing = await self._call.trailing_metadata() or ()
+        details = {key: value for key, value in trailing if isinstance(value, str)}
+        return StreamEnded(status, await self._call.details() or "", details)
+
+    async def close(self) -> None:
+        self._call.cancel()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
 
 
 _NOT_SENT = (
@@ -137,7 +226,7 @@ async def _limited(answer: aiohttp.ClientResponse, most: int) -> bytes:
     async for chunk in answer.content.iter_chunked(65536):
         size += len(chunk)
         if size > most:
-            raise aiohttp.ClientPayloadError(f"the answer is larger than {most} bytes")
+            raise TransportError(f"the answer is larger than {most} bytes, and was refused", sent=True)
         chunks.append(chunk)
     return b"".join(chunks)
 

@@ -1,4 +1,4 @@
-"""`tieout demo`, `tieout twins` and `tieout bench`: commands that the proving ground adds to the hub's."""
+"""`tieout demo`, `twins`, `bench` and `sim`: commands that the proving ground adds to the hub's."""
 
 from __future__ import annotations
 
@@ -21,14 +21,19 @@ T = TypeVar("T")
 FINDING, USAGE, INTERRUPTED = 1, 2, 130
 
 
+_BROUGHT = {
+    "bench": ("tieout_lab.bench.command", "bench"),
+    "lab": ("tieout_lab.tryton.command", "app"),
+    "sim": ("tieout_lab.simulation.command", "sim"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    """What is loaded only when it is called for."""
-    match name:
-        case "bench":
-            return import_module("tieout_lab.bench.command").bench
-        case "lab":
-            return import_module("tieout_lab.tryton.command").app
-    raise AttributeError(name)
+    """`bench`, `lab` and `sim` are loaded only when they are called for."""
+    if name not in _BROUGHT:
+        raise AttributeError(name)
+    module, member = _BROUGHT[name]
+    return getattr(import_module(module), member)
 
 
 def twins(

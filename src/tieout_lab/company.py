@@ -56,6 +56,8 @@ consumer_key = "{salesforce[consumer_key]}"
 username = "{salesforce[username]}"
 private_key = {{ file = "salesforce.pem" }}
 start_date = 2025-01-01
+feed = "{feed}"
+pubsub_url = "{salesforce[pubsub_url]}"
 poll_seconds = {poll_seconds}
 timeout_seconds = {timeout_seconds}
 
@@ -170,6 +172,7 @@ def write_company(
     timeout_seconds: int = 2,
     lease_seconds: int = 10,
     poll_seconds: int = 5,
+    feed: str = "sweep",
     port: int = 8700,
 ) -> Path:
     """Write tieout.toml, keys and rules into a folder; `described` is what each twin tells of itself."""
@@ -184,6 +187,7 @@ def write_company(
         timeout_seconds=timeout_seconds,
         lease_seconds=lease_seconds,
         poll_seconds=poll_seconds,
+        feed=feed,
         port=port,
     )
     directory.mkdir(parents=True, exist_ok=True)

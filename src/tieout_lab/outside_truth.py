@@ -6,6 +6,7 @@ more, from billing's documents alone, and compared by content.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,17 +82,28 @@ class Truth:
     # -- what billing owes the ERP ----------------------------------------------------------------------------------
     def _owed(self, account: str, objects: Snapshot) -> Iterator[tuple[str, list[Owed]]]:
         zone = SELLERS[account][1]
+        given_up = {
+            invoice["id"]: invoice["status_transitions"]["marked_uncollectible_at"]
+            for invoice in objects.get("invoices", ())
+        }
         notes: dict[str, int] = defaultdict(int)
         for note in objects.get("credit_notes", ()):
             if note["status"] != "void":
                 notes[note["invoice"]] += note["total"]
         paid: dict[str, int] = defaultdict(int)
+        recovered: dict[str, list[Owed]] = defaultdict(list)
         for part in objects.get("invoice_payments", ()):
-            if part["status"] == "paid":
+            if part["status"] != "paid":
+                continue
+            moment = part["status_transitions"]["paid_at"]
+            if (given_up.get(part["invoice"]) or math.inf) <= moment:
+                recovered[part["invoice"]].append(Owed("invoice", part["amount_paid"], _day(moment, zone)))
+            else:
                 paid[part["invoice"]] += part["amount_paid"] or 0
         for invoice in objects.get("invoices", ()):
             if invoice["status"] in ISSUED and invoice["total"]:
-                yield invoice["id"], self._of_invoice(invoice, zone, notes, paid)
+                found = self._of_invoice(invoice, zone, notes, paid)
+                yield invoice["id"], [*found, *recovered[invoice["id"]]]
         for note in objects.get("credit_notes", ()):
             found = [Owed("creditMemo", note["total"], _day(note["created"], zone))]
             if note["status"] == "void":
@@ -119,10 +131,13 @@ class Truth:
     ) -> list[Owed]:
         moments = invoice["status_transitions"]
         issued = _day(invoice.get("effective_at") or moments["finalized_at"], zone)
+        if invoice["total"] < 0:  # a downgrade: the memo of what it gives back
+            return [Owed("creditMemo", -invoice["total"], issued)]
         found = [Owed("invoice", invoice["total"], issued)]
+        credit = max(0, (invoice["ending_balance"] or 0) - invoice["starting_balance"])
         left = invoice["total"] - notes[invoice["id"]]
         if moments["marked_uncollectible_at"]:
-            lost = left - paid[invoice["id"]]
+            lost = left - paid[invoice["id"]] - credit
             found.append(Owed("creditMemo", lost, _day(moments["marked_uncollectible_at"], zone)))
             left -= lost
         if moments["voided_at"] and left:

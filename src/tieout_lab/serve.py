@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ import uvloop
 from tieout_lab.tryton.proxy import TrytonProxy
 from tieout_lab.tryton.server import served
 from tieout_lab.twins import netsuite, salesforce, stripe
+from tieout_lab.twins.calls import reserve_port
 from tieout_lab.twins.clock import SystemTwinClock, TwinClock
 from tieout_lab.twins.kit import Receive, Request, Response, Scope, Send, Twin
 
@@ -35,9 +37,20 @@ class TwoAccounts(stripe.StripeTwin):
         return refusal
 
 
+def _salesforce(clock: TwinClock) -> Twin:
+    """The CRM twin, its gRPC service too where grpcio is there to serve it."""
+    if find_spec("grpc") is None:
+        return salesforce.create(clock)
+    kept = reserve_port()
+    _KEPT.append(kept)
+    return salesforce.SalesforceTwin(clock, pubsub_port=kept.getsockname()[1])
+
+
+# Places kept until the servers that take them end.
+_KEPT: list[socket.socket] = []
 CREATE: dict[str, Callable[[TwinClock], Twin]] = {
     "stripe": TwoAccounts,
-    "salesforce": salesforce.create,
+    "salesforce": _salesforce,
     "netsuite": netsuite.create,
 }
 HOST = "127.0.0.1"

@@ -424,9 +424,9 @@ async def test_account_is_told_once_known_and_when_merged(twin: Served, crm: Sal
 async def test_sweep_over_many_pages_and_polls(
     twin: Served, crm: SalesforceConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tieout.connectors.salesforce import inbound
+    from tieout.connectors.salesforce import sweep
 
-    monkeypatch.setattr(inbound, "MOST_ROWS", 7)
+    monkeypatch.setattr(sweep, "MOST_ROWS", 7)
     twin.act("limits", page_size=3)
     customer = account(twin)
     made = [deal(twin, customer, lines=1)["id"] for _ in range(20)]

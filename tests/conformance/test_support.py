@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.conformance.support import open_world, refused_url, serve
@@ -55,3 +57,43 @@ async def test_no_answer_after_connecting_is_sent(kind: str) -> None:
             with pytest.raises(TransportError) as caught:
                 await world.transport.exchange(post(twin.url + "/echo", 0.2))
     assert caught.value.sent is True
+
+
+async def test_cut_ends_the_answer_in_the_middle_of_its_body() -> None:
+    with serve(Echo()) as twin:
+        twin.fail("cut")
+        reader, writer = await asyncio.open_connection("127.0.0.1", twin.port)
+        writer.write(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 201")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        try:
+            rest = await reader.read()
+        except ConnectionResetError:
+            rest = b""
+        assert len(rest) < length
+        writer.close()
+
+
+async def test_deviation_changes_the_answer_and_not_the_work() -> None:
+    with serve(Echo()) as twin:
+        twin.deviate(
+            {
+                "operation": "echo",
+                "was": 201,
+                "status": 207,
+                "headers": {"X-Said": None},
+                "fields": {"said": 1},
+            },
+            {"operation": "away", "status": 200},
+            {"operation": "echo", "was": 500, "status": 200},
+        )
+        async with open_world() as world:
+            answer = await world.transport.exchange(post(twin.url + "/echo?a=b"))
+            assert (answer.status, answer.body) == (207, b'{"said":1,"query":[["a","b"]]}')
+            assert "x-said" not in answer.headers
+            twin.deviate()
+            answer = await world.transport.exchange(post(twin.url + "/echo"))
+            assert (answer.status, answer.headers["x-said"]) == (201, "yes")
+        with pytest.raises(AssertionError, match="unexpected keyword"):
+            twin.deviate({"oops": 1})

@@ -65,12 +65,66 @@ async def written_off(world: SimulatedWorld, people: Business) -> None:
     await world.rest()
 
 
+async def paid_in_part(world: SimulatedWorld, people: Business) -> None:
+    """A part by wire, later the rest by card."""
+    await posted(world, people)
+    invoice = people.invoices()[0]
+    await people.wire(invoice["customer"], 30_000, [(invoice["id"], 30_000)])
+    await world.rest()
+    await people.pay(invoice["id"])
+    await world.rest()
+
+
+async def paid_several(world: SimulatedWorld, people: Business) -> None:
+    """One wire over the invoices of three contracts, signed at once."""
+    account = await people.customer("Acme")
+    for _ in range(3):
+        await people.sell(account)
+    await world.rest()
+    invoices = people.invoices()
+    total = sum(one["total"] for one in invoices)
+    await people.wire(invoices[0]["customer"], total, [(one["id"], None) for one in invoices])
+    await world.rest()
+
+
+async def paid_over(world: SimulatedWorld, people: Business) -> None:
+    """More than was owed: the rest stays on account."""
+    await posted(world, people)
+    invoice = people.invoices()[0]
+    await people.wire(invoice["customer"], invoice["total"] + 5_000, [(invoice["id"], None)])
+    await world.rest()
+
+
+async def credited_unpaid(world: SimulatedWorld, people: Business) -> None:
+    """A part of an open invoice is taken back by a credit memo; nothing is refunded."""
+    await posted(world, people)
+    await people.credit(people.invoices()[0]["id"], 10_000)
+    await world.rest()
+
+
+async def two_zones(world: SimulatedWorld, people: Business) -> None:
+    """Los Angeles on 31 January at 23:30, Tokyo on 1 February at 08:30: each in its own period."""
+    await people.move_to(datetime(2026, 1, 31, 23, 30, tzinfo=UTC))
+    await people.sell(await people.customer("Nihon", "jp"), "jp", contract_start="2026-02-01")
+    await world.rest()
+    await people.move_to(datetime(2026, 2, 1, 7, 30, tzinfo=UTC))
+    await people.sell(await people.customer("Acme"), contract_start="2026-01-31")
+    await world.rest()
+    await people.approve_all()
+    await world.rest()
+
+
 FLOWS: dict[str, Flow] = {
     "posted": posted,
     "paid": paid,
+    "paid_in_part": paid_in_part,
+    "paid_several": paid_several,
+    "paid_over": paid_over,
+    "credited_unpaid": credited_unpaid,
     "credited": credited,
     "voided": voided,
     "written_off": written_off,
+    "two_zones": two_zones,
 }
 
 
@@ -150,14 +204,16 @@ async def sql(world: SimulatedWorld, text: str) -> list[tuple[Any, ...]]:
     return await world.app.hub.store.fetch(Statement("test", text, returns=True), {})
 
 
-async def do(world: SimulatedWorld, command: str, actor: str = "erin", **arguments: Any) -> dict[str, Any]:
+async def do(
+    world: SimulatedWorld, command: str, actor: str = "accountant", **arguments: Any
+) -> dict[str, Any]:
     """A command of a person; AssertionError when it is refused."""
     state, answer = await execute(world.app.hub, command, arguments, actor)
     assert state == "done", answer
     return answer
 
 
-async def refused(world: SimulatedWorld, command: str, actor: str = "erin", **arguments: Any) -> str:
+async def refused(world: SimulatedWorld, command: str, actor: str = "accountant", **arguments: Any) -> str:
     """Why a command of a person was refused."""
     state, answer = await execute(world.app.hub, command, arguments, actor)
     assert state == "failed", answer

@@ -110,5 +110,47 @@ class HostileConnection:
         return known
 
 
+class BulkHostileConnection(HostileConnection):
+    """The same ERP, which also takes many papers in one call, and answers for them as it likes."""
+
+    batch_sizes: Mapping[str, int] = {"invoice.create": 10}
+
+    async def send_many(self, operation, items, batch):
+        assert len({keys.document for _, keys in items}) == len(items) <= 10
+        assert batch
+        body = {"documents": [{"key": keys.document, "total": 100} for _, keys in items]}
+        try:
+            answer = await self._call("POST", "/documents/batch", operation, body)
+            results = msgspec.json.decode(answer.body)["results"] if answer.status == 200 else []
+        except (TransportError, msgspec.DecodeError) as error:
+            unsent = isinstance(error, TransportError) and not error.sent
+            outcome = Transient(reason=str(error)) if unsent else OutcomeUnknown(reason=str(error))
+            return {keys.document: outcome for _, keys in items}
+        return {one["key"]: _outcome(one) for one in results}
+
+    async def find_many(self, operation, items):
+        query = "&".join(f"key={keys.document}" for _, keys, _ in items)
+        try:
+            answer = await self._call("GET", f"/documents?{query}", f"find.{operation}")
+            papers = msgspec.json.decode(answer.body)["documents"]
+        except (TransportError, msgspec.DecodeError, KeyError) as error:
+            return {keys.document: Inconclusive(reason=str(error)) for _, keys, _ in items}
+        found = {}
+        for _, keys, sent_at in items:
+            mine = [one for one in papers if one["key"] == keys.document]
+            found[keys.document] = (
+                Found(receipt=_receipt(mine[0]), others=tuple(one["id"] for one in mine[1:]))
+                if mine
+                else Absent(conclusive_at=conclusive_at(sent_at, TRAITS))
+            )
+        return found
+
+
+def _outcome(result) -> SendOutcome:
+    if "error" in result:
+        return Transient(reason=result["error"])
+    return Confirmed(receipt=_receipt(result))
+
+
 def _receipt(paper: dict[str, str]) -> Receipt:
     return Receipt(external_id=paper["id"], number=paper["number"] or "", posted=paper["status"] == "posted")

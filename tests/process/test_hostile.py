@@ -6,10 +6,11 @@ import asyncio
 from collections import Counter
 from datetime import date
 
+import msgspec
 import pytest
 
 from tests.process.flows import exceptions, simulated, sql
-from tests.process.hostile_connector import HostileConnection
+from tests.process.hostile_connector import BulkHostileConnection, HostileConnection
 from tieout.canonical.ids import Ref
 from tieout.canonical.write import DocumentWrite
 from tieout.connectors.contract import Limits
@@ -35,11 +36,11 @@ async def bill_paper(run, ref):
     await run.posted(NAME, "invoice.create", receipt, source=ref)
 
 
-def _plant(world, twin, *, approves):
+def _plant(world, twin, *, approves, kind=HostileConnection, in_flight=4):
     def change(app):
         hub = app.hub
-        api = HostileConnection(NAME, f"http://127.0.0.1:{PORT}", hub.world, approves=approves)
-        limits = Limits(in_flight=4)
+        api = kind(NAME, f"http://127.0.0.1:{PORT}", hub.world, approves=approves)
+        limits = Limits(in_flight=in_flight)
         hub.connections[NAME] = Connection(
             name=NAME, vendor="hostile", roles=("erp",), api=api, limits=limits
         )
@@ -81,6 +82,48 @@ def test_one_paper_each_and_all_of_them_posted(seed):
         assert world.lives >= 2
 
     test()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_papers_leave_together_when_the_budget_is_short_and_each_is_made_once(seed):
+    """Batches answered in disorder, members left out (done or not) or refused, and two deaths on the way."""
+
+    @simulated(seed=seed)
+    async def test(world, people):
+        await world.bury()
+        twin = HostileTwin(world.clock)
+        twin.faults.seed = seed
+        twin.faults.partial_batch = 0.3
+        _plant(world, twin, approves=True, kind=BulkHostileConnection, in_flight=1)
+        world.deaths = [(150 + 30 * seed, bool(seed % 2)), (120, False)]
+        await world.live()
+        await _bill(world, 30)
+        await world.rest(within_seconds=100_000)
+        papers = list(twin.papers.values())
+        assert Counter(paper.key for paper in papers).most_common(1)[0][1] == 1
+        assert [paper.status for paper in papers] == ["posted"] * 30
+        assert await exceptions(world) == []
+        assert await judge.inside(world) == []
+        batches = await sql(world, "SELECT batch_id, members FROM batches")
+        assert batches
+        assert twin.faults.counts["batch_item_unanswered"]
+        members = sum(len(msgspec.json.decode(row[1])) for row in batches)
+        ((batched,),) = await sql(world, "SELECT COUNT(*) FROM effects WHERE batch <> ''")
+        assert members >= batched > 10
+
+    test()
+
+
+@simulated()
+async def test_with_a_free_permit_each_paper_leaves_alone(world, people):
+    await world.bury()
+    twin = HostileTwin(world.clock, gentle=True)
+    _plant(world, twin, approves=True, kind=BulkHostileConnection, in_flight=20)
+    await world.live()
+    await _bill(world, 8)
+    await world.rest()
+    assert len(twin.papers) == 8
+    assert await sql(world, "SELECT * FROM batches") == []
 
 
 @simulated()

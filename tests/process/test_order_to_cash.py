@@ -21,7 +21,10 @@ from tests.process.flows import (
     simulated,
     sql,
     subscriptions,
+    two_zones,
 )
+from tieout.engine.dry_run import forecast
+from tieout.processes.trace import tell_trace
 from tieout_lab.simulation.business import LINES
 
 
@@ -52,8 +55,7 @@ async def test_fifty_deals_of_a_new_account_in_one_second(world, people):
 @simulated()
 async def test_one_payment_over_three_contracts_with_something_left_over(world, people):
     account = await people.customer("Acme")
-    for _ in range(3):
-        await people.sell(account)
+    deals = [await people.sell(account) for _ in range(3)]
     await world.rest()
     invoices = people.invoices()
     total = sum(one["total"] for one in invoices)
@@ -63,6 +65,11 @@ async def test_one_payment_over_three_contracts_with_something_left_over(world, 
     assert len(payment["applies"]) == 3
     assert payment["open_minor"] == 5_000
     await clean(world)
+    for deal in deals:
+        story = await tell_trace(world.app.hub, deal)
+        assert [
+            one.id for one in story.subjects if one.kind == "payment" and one.connection == "netsuite-main"
+        ] == [payment["id"]], "each deal's story tells of the money"
 
 
 @simulated()
@@ -111,14 +118,7 @@ async def test_three_days_of_outage_over_a_month_end(world, people):
 @simulated()
 async def test_days_begin_where_the_legal_entity_is(world, people):
     """Tokyo, 1 February 08:30, is January in California; Los Angeles, 31 January 23:30, is February in Tokyo."""
-    await people.move_to(datetime(2026, 1, 31, 23, 30, tzinfo=UTC))
-    await people.sell(await people.customer("Nihon", "jp"), "jp", contract_start="2026-02-01")
-    await world.rest()
-    await people.move_to(datetime(2026, 2, 1, 7, 30, tzinfo=UTC))
-    await people.sell(await people.customer("Acme"), contract_start="2026-01-31")
-    await world.rest()
-    await people.approve_all()
-    await world.rest()
+    await two_zones(world, people)
     found = {one["subsidiary"]: (one["date"], one["period"]) for one in await erp(world, "invoice")}
     assert found == {"1": ("2026-01-31", "Jan 2026"), "2": ("2026-02-01", "Feb 2026")}
     await clean(world)
@@ -169,6 +169,27 @@ async def test_everything_before_the_hub_has_posted_anything(world, people):
         "customerRefund",
         "invoice",
     ]
+    await clean(world)
+
+
+@simulated()
+async def test_events_before_during_and_after_the_customer_is_bound(world, people):
+    """An invoice is told of before its customer stands at the ERP; it is paid while that is made, credited after."""
+    await people.sell(await people.customer("Acme"))
+    while not people.invoices():
+        await asyncio.sleep(0.05)
+    (invoice,) = people.invoices()
+    made = "SELECT state FROM effects WHERE operation = 'customer.create' AND connection = 'netsuite-main'"
+    assert await sql(world, made) == []
+    while not await sql(world, made):
+        await asyncio.sleep(0.01)
+    assert await sql(world, made) == [("SENT",)]
+    await people.pay(invoice["id"])
+    await world.rest()
+    await people.credit(invoice["id"], 10_000, refund=True)
+    await world.rest()
+    assert len((await world.act("netsuite", "snapshot"))["customers"]) == 1
+    assert len(await erp(world)) == 4
     await clean(world)
 
 
@@ -257,6 +278,39 @@ async def test_a_rule_that_changed_after_it_was_sent_moves_nothing(world, people
     assert (await do(world, "exceptions.resolve", exception_id=found["exception_id"]))["state"] == "resolved"
     await world.rest()
     await clean(world)
+
+
+@simulated()
+async def test_a_replay_from_the_failed_effect_takes_what_stands_as_it_stands(world, people):
+    """The rule for the item was changed for good: the posted invoice diverges, and its void is not made good. A replay
+    from the start says so again; one from the failed effect leaves the invoice alone and goes on, as whoever asked."""
+    await posted(world, people)
+    rules = world.directory / "rules" / "items.csv"
+    rules.write_text(rules.read_text().replace("PLATFORM-DEF,2400", "SUPPORT-DEF,2400"))
+    await world.bury()
+    await world.live()
+    await people.void(people.invoices()[0]["id"])
+    await world.rest()
+    (found,) = await exceptions(world)
+    assert found["code"] == "diverged"
+    ((lane,),) = await sql(world, "SELECT lane_id FROM effects WHERE operation = 'invoice.create'")
+    again = await do(world, "replay", subject=lane, reason="look again")
+    assert again["state"] == "parked"
+    with_verdicts = {one.verdict for one in (await forecast(world.app.hub, lane, resumes=True)).steps}
+    assert "diverged" not in with_verdicts
+    answer = await do(
+        world, "replay", "controller", subject=lane, reason="new documents only", **{"from": "failed"}
+    )
+    assert answer["state"] == "idle"
+    assert await exceptions(world) == []
+    assert sorted(one["type"] for one in await erp(world)) == ["creditMemo", "invoice"]
+    (invoice,) = await erp(world, "invoice")
+    assert {line["item"] for line in invoice["lines"]} == {"PLATFORM-DEF", "ONBOARD-IMM"}
+    runs = await sql(world, f"SELECT actor, detail FROM runs WHERE lane_id = '{lane}' ORDER BY started_at")
+    assert [actor for actor, _ in runs][-2:] == ["accountant", "controller"]
+    assert "replay from the failed effect: new documents only (rules " in runs[-1][1]
+    assert await sql(world, "SELECT 1 FROM lanes WHERE replay <> ''") == []
+    assert "begins at" in await refused(world, "replay", subject=lane, reason="x", **{"from": "middle"})
 
 
 @simulated()

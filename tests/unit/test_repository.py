@@ -14,6 +14,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tieout.app import descriptors
+
 ROOT = Path(__file__).resolve().parents[2]
 MAX_DIRECT_DEPENDENCIES = 25
 
@@ -140,3 +142,12 @@ def test_base_requirements_are_those_of_the_package() -> None:
     declared = sorted(map(str, map(Requirement, project["dependencies"])))
     assert declared == sorted(map(str, wanted("base.in")))
     assert len(declared) <= MAX_DIRECT_DEPENDENCIES
+
+
+def test_readme_shows_how_sure_we_are_of_each_connectors_behaviours() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for one in descriptors():
+        states = [behaviour.state for behaviour in one.behaviours]
+        counts = [states.count(state) for state in ("documented", "assumed", "verified")]
+        row = f"| {one.title.removeprefix('Oracle ')} | {' | '.join(map(str, counts))} |"
+        assert row in text, f"README.md, the table of behaviours, should hold: {row}"

@@ -123,6 +123,7 @@ def test_every_fault_does_what_it_says(twin: Counting, port: int) -> None:
         "error_after": (500, 1),
         "rate_limited": (429, 0),
         "reset": (lost, 1),
+        "cut": (lost, 1),
         "malformed": (200, 1),
         "html": (200, 1),
     }

@@ -75,6 +75,9 @@ class Invoice(Value, frozen=True, tag_field="type", tag="invoice.v1"):
     credited_minor: int = 0
     # The memos that stand, by id; told of a voided or written-off invoice alone, which reverses only what they left.
     memos: tuple[str, ...] = ()
+    # What of the customer's credit balance settled it, and what was paid of it after it had been written off.
+    balance_minor: int = 0
+    recovered_minor: int = 0
 
     def obligations(self) -> tuple[Obligation, ...]:
         """Every transition that the ledger must show, oldest first; payments are obligations of the payment."""

@@ -9,12 +9,13 @@ from tieout.canonical.model import Value
 
 
 class Application(Value, frozen=True):
-    """A part of a payment that settles one invoice at billing."""
+    """A part of a payment that settles one invoice at billing. `after_write_off`: the invoice had been given up."""
 
     id: str
     invoice: Ref
     amount_minor: int
     applied_at: datetime
+    after_write_off: bool = False
 
 
 class Payment(Value, frozen=True, tag_field="type", tag="payment.v1"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import date
 from pathlib import Path
@@ -14,8 +14,9 @@ import typer
 from tieout.app import App, compose, configuration_errors, descriptors, system_ports
 from tieout.canonical.outcome import Failure
 from tieout.cli.session import EXPECTED, FINDING, Json, Options, options, print_json, run, say, table
-from tieout.connectors.contract import Catalogue, Checker, Finding
+from tieout.connectors.contract import Catalogue, Checker, Finding, Inbound
 from tieout.engine import pinning
+from tieout.engine.certifying import Standing, load, standings
 from tieout.engine.hub import Connection
 from tieout.masterdata.coverage import coverage, unknown_codes
 from tieout.settings import SettingsFile
@@ -26,10 +27,12 @@ _MARK = {"ok": "ok", "warning": "WARNING", "error": "ERROR"}
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What `check` found. `behaviours`: per connector how much of what we rely on is documented, assumed, verified."""
+    """What `check` found. `behaviours`: per connector how much of what we rely on is documented, assumed, verified,
+    contradicted; `relied_on`: each of them, with its source, and where and when `certify` saw it."""
 
     findings: list[Finding]
     behaviours: dict[str, dict[str, int]]
+    relied_on: list[Standing] = msgspec.field(default_factory=list)
 
     @property
     def errors(self) -> int:
@@ -57,10 +60,7 @@ def check(context: typer.Context, as_json: Json = False) -> None:
         ]
         table("What was checked", ("", "subject", "finding"), rows)
         for vendor, counts in report.behaviours.items():
-            say(
-                f"{vendor} behaviours relied on: "
-                + ", ".join(f"{count} {state}" for state, count in counts.items())
-            )
+            say(f"{vendor} behaviours relied on: {counted(counts)} (each of them: tieout check --json)")
         say("nothing must be mended" if not report.errors else f"{report.errors} to mend")
     if report.errors:
         raise typer.Exit(FINDING)
@@ -77,6 +77,7 @@ async def _report(given: Options) -> Report:
     findings.append(Finding(level="ok", subject="configuration", message=f"{file.path} is read"))
     findings.append(_database(given, file))
     findings.append(_key_file(file))
+    _behaviours(report, file)
     if errors := configuration_errors(file, system_ports()):
         findings += [_wrong("configuration", error) for error in errors]
         return report
@@ -87,11 +88,8 @@ async def _report(given: Options) -> Report:
                 findings += await _connection(app, connection)
             findings += await _periods(app)
             findings += await _coverage(app)
-            used = {connection.vendor for connection in app.hub.connections.values()}
     except EXPECTED as error:
         findings.append(_wrong("configuration", error))
-        return report
-    report.behaviours.update(behaviours(used))
     return report
 
 
@@ -101,16 +99,47 @@ def _wrong(subject: str, error: object) -> Finding:
     )
 
 
-def behaviours(used: set[str]) -> dict[str, dict[str, int]]:
-    """Per connector that is configured: how many behaviours we rely on are documented, assumed, verified."""
-    found = {}
+def _behaviours(report: Report, file: SettingsFile) -> None:
+    """What we rely on of each configured connector, and how sure we are of it by now."""
+    used = {section.get("vendor") for section in file.settings.connections.values()}
+    try:
+        certificates = load(file.directory)
+    except ValueError as error:
+        remedy = "run `tieout certify` for this connection again, or remove the file"
+        report.findings.append(
+            Finding(level="warning", subject="certificates", message=str(error), remedy=remedy)
+        )
+        certificates = ()
     for one in descriptors():
-        if one.vendor in used:
-            states = [behaviour.state for behaviour in one.behaviours]
-            found[one.vendor] = {
-                state: states.count(state) for state in ("documented", "assumed", "verified")
-            }
-    return found
+        if one.vendor not in used:
+            continue
+        found = standings(one, certificates)
+        report.behaviours[one.vendor] = count(found)
+        report.relied_on += found
+        report.findings += [
+            Finding(
+                level="error",
+                subject=f"behaviour {standing.behaviour}",
+                message=f"{standing.account} did otherwise on {standing.on}: {standing.seen}",
+                remedy="see MAPPING.md for what rests on it; once it is settled, `tieout certify` again",
+            )
+            for standing in found
+            if standing.state == "contradicted"
+        ]
+
+
+STATES = ("documented", "assumed", "verified", "contradicted")
+
+
+def count(found: Iterable[Standing]) -> dict[str, int]:
+    """How many behaviours are in each state; contradicted only where one is."""
+    states = [one.state for one in found]
+    return {state: states.count(state) for state in STATES if state != "contradicted" or state in states}
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """The counts in words."""
+    return ", ".join(f"{number} {state}" for state, number in counts.items())
 
 
 def _database(given: Options, file: SettingsFile) -> Finding:
@@ -189,7 +218,7 @@ async def _connection(app: App, connection: Connection) -> list[Finding]:
         else msgspec.structs.replace(one, subject=f"{connection.name} {one.subject}")
         for one in checked
     ]
-    if "billing" in connection.roles and not connection.has_webhook_secret:
+    if "billing" in connection.roles and not (isinstance(api, Inbound) and api.accepts_webhooks):
         named.append(
             Finding(
                 level="warning",

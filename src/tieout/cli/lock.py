@@ -13,12 +13,12 @@ from tieout.store.revision import sqlite_file
 
 
 @contextmanager
-def only_instance(url: str) -> Iterator[None]:
-    """Hold the database file's lock. The kernel frees it with the process, however that ends. Raises
-    ConfigurationError; PostgreSQL carries as many processes as there are."""
+def only_instance(url: str) -> Iterator[bool]:
+    """Hold the database file's lock; answers whether this process is alone on its database. The kernel frees the lock
+    with the process, however that ends. Raises ConfigurationError; PostgreSQL carries many processes."""
     path = sqlite_file(url)
     if path is None:
-        yield
+        yield False
         return
     lock = path.with_name(f"{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def only_instance(url: str) -> Iterator[None]:
         handle.truncate()
         handle.write(f"{os.getpid()}\n")
         handle.flush()
-        yield
+        yield True
 
 
 def holder(url: str) -> int | None:

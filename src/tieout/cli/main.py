@@ -18,7 +18,10 @@ from tieout.cli import (
     approving,
     auditing,
     booking,
+    certifying,
     checking,
+    connecting,
+    examining,
     logs,
     preparing,
     reading,
@@ -123,6 +126,8 @@ def _globals(
 
 app.command("init")(preparing.init)
 app.command("check")(checking.check)
+app.command("certify")(certifying.certify)
+app.add_typer(connecting.app, name="connectors")
 app.command("migrate")(preparing.migrate)
 app.command("up")(running.up)
 app.command("serve")(running.serve)
@@ -135,6 +140,7 @@ app.add_typer(approving.app, name="approvals")
 app.command("replay")(replaying.replay)
 app.add_typer(auditing.app, name="audit")
 app.command("books")(booking.books)
+app.command("invariants")(examining.invariants)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -24,6 +25,13 @@ from tieout.engine.dry_run import Forecast, forecast
 from tieout.processes.finding import find
 
 
+class Begin(StrEnum):
+    """Where a replay begins."""
+
+    START = "start"
+    FAILED = "failed"
+
+
 def replay(
     context: typer.Context,
     subject: Annotated[
@@ -34,6 +42,10 @@ def replay(
         bool,
         typer.Option("--repost", help="Make its documents anew: those outside are gone. Takes an approval."),
     ] = False,
+    begin: Annotated[
+        Begin,
+        typer.Option("--from", help="start: all is decided anew. failed: what stands is taken as it stands."),
+    ] = Begin.START,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only show what would be posted, is there already, or would fail."),
@@ -47,6 +59,8 @@ def replay(
 
       tieout replay 'billing-us|invoice|in_1PqL2Z' --reason "tax code was corrected"
 
+      tieout replay 'billing-us|invoice|in_1PqL2Z' --from failed --reason "the new rule is for later documents"
+
       tieout replay 'billing-us|invoice|in_1PqL2Z' --repost --reason "deleted in the ERP by mistake"
     """
     if not dry_run and not reason:
@@ -54,9 +68,10 @@ def replay(
         raise typer.Exit(USAGE)
     lane = run(_lane(options(context), subject))
     if dry_run:
-        _show(run(_forecast(options(context), lane, repost=repost)), as_json=as_json)
+        resumes = begin is Begin.FAILED
+        _show(run(_forecast(options(context), lane, repost=repost, resumes=resumes)), as_json=as_json)
         return
-    arguments = {"subject": lane, "reason": reason, "repost": repost}
+    arguments = {"subject": lane, "reason": reason, "repost": repost, "from": begin.value}
     done = "asked for an approval: `tieout approvals list`" if repost else "replayed"
     carry_out(context, "replay", arguments, as_json=as_json, done=done)
 
@@ -74,9 +89,9 @@ async def _lane(given: Options, subject: str) -> str:
     return subject if subject in lanes or not lanes else lanes.pop()
 
 
-async def _forecast(given: Options, lane: str, *, repost: bool) -> Forecast:
+async def _forecast(given: Options, lane: str, *, repost: bool, resumes: bool) -> Forecast:
     async with opened(given) as app:
-        found = await forecast(app.hub, lane, repost=repost)
+        found = await forecast(app.hub, lane, repost=repost, resumes=resumes)
     if found is None:
         complain(f"the hub knows nothing of {lane}; `tieout trace` shows what it knows")
         raise typer.Exit(FINDING)

@@ -56,8 +56,8 @@ def _stay(context: typer.Context, *, as_json: bool, work: bool, web: bool) -> No
         # What stays is watched by its log; a command that ends speaks for itself.
         logs.configure("info")
     file = given.file()
-    with only_instance(given.url(file)):
-        clean = _loop()(_run(given, as_json=as_json, work=work, web=web))
+    with only_instance(given.url(file)) as alone:
+        clean = _loop()(_run(given, as_json=as_json, work=work, web=web, alone=alone))
     if not clean:
         complain(
             "the lease was lost: another worker has taken over, or the database did not answer; start again"
@@ -65,8 +65,8 @@ def _stay(context: typer.Context, *, as_json: bool, work: bool, web: bool) -> No
         raise typer.Exit(FINDING)
 
 
-async def _run(given: Options, *, as_json: bool, work: bool, web: bool) -> bool:
-    app = await compose(given.file(), system_ports(), database=given.database)
+async def _run(given: Options, *, as_json: bool, work: bool, web: bool, alone: bool) -> bool:
+    app = await compose(given.file(), system_ports(), database=given.database, alone=alone)
     module, name = _SERVER
     run: Callable[..., Awaitable[bool]] = getattr(import_module(module), name)
 

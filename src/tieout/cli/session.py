@@ -114,8 +114,8 @@ async def command(given: Options, name: str, arguments: Mapping[str, Any]) -> An
         if await worker_alive(app.hub):
             return await ask_and_wait(app.hub, name, arguments, given.actor)
     file = given.file()
-    with only_instance(given.url(file)):
-        app = await compose(file, system_ports(), database=given.database, migrate=False)
+    with only_instance(given.url(file)) as alone:
+        app = await compose(file, system_ports(), database=given.database, migrate=False, alone=alone)
         try:
             await app.start()
             return await ask_and_wait(app.hub, name, arguments, given.actor)

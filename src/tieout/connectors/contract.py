@@ -6,7 +6,7 @@ visibility delay and uniqueness class are data here, because the engine's safety
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -112,7 +112,8 @@ class ListedDocument(Value, frozen=True):
     document of the same system, amount). Billing says `status` in our words (`draft`, `open`, `paid`, `voided`,
     `written_off`, `issued`, `succeeded`, `pending`) and `transitions` as the kinds of `Invoice.transitions`; the
     ERP says `accounts`: net per ledger account, debit positive, as (account, amount in the document's currency,
-    amount in the functional currency)."""
+    amount in the functional currency). Billing says of an invoice what of the customer's credit balance settled it
+    (`balance_minor`) and what was paid of it after it had been written off (`recovered`, payment by payment)."""
 
     id: str
     number: str
@@ -133,6 +134,8 @@ class ListedDocument(Value, frozen=True):
     settled: tuple[tuple[str, int], ...] = ()
     transitions: tuple[str, ...] = ()
     accounts: tuple[tuple[str, int, int], ...] = ()
+    balance_minor: int = 0
+    recovered: tuple[int, ...] = ()
 
 
 class ListedLine(Value, frozen=True):
@@ -176,12 +179,22 @@ class Finding(Value, frozen=True):
 @runtime_checkable
 class Inbound(Protocol, metaclass=Capability):
     """Webhooks. `verify` raises Forged; `parse` raises Malformed, and OtherAccount among these. Where it
-    `accepts_webhooks` no signing secret is missing; where not, the address does not exist (404)."""
+    `accepts_webhooks` no signing secret is missing; where not, the address does not exist (404). Among the headers is
+    `:path`, the path that was asked for; an Inbound whose secret stands there, below the connection's own address, has
+    the attribute `secret_in_path`."""
 
     @property
     def accepts_webhooks(self) -> bool: ...
     def verify(self, headers: Mapping[str, str], body: bytes, now: datetime) -> None: ...
     def parse(self, body: bytes, now: datetime) -> tuple[ChangeEvent, ...]: ...
+
+
+class WebhookAnswer(Value, frozen=True):
+    """What a vendor must be told, with status 200, for a webhook to count as taken: the attribute `answer` of an
+    Inbound whose vendor does not take any 2xx."""
+
+    content_type: str
+    body: bytes
 
 
 @runtime_checkable
@@ -351,12 +364,41 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     transport: Transport
 
 
+class Verdict(Value, frozen=True):
+    """What a probe saw of one behaviour. `answer` is `true`, `false` or `untestable`; `seen` is the evidence in words,
+    or why there is none. It quotes no secret and no personal data."""
+
+    answer: str
+    seen: str
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """How one behaviour is put to the test. `makes`: what comes into being at the other side, in words (empty: it only
+    reads). `run` may raise Failure, NotFound, TransportError: then nothing is known, which is no contradiction."""
+
+    behaviour: str
+    run: Callable[[], Awaitable[Verdict]]
+    makes: tuple[str, ...] = ()
+
+
+class Certification(Protocol):
+    """The probes of one connection, to be run in their order against a sandbox. `untestable`: behaviour -> why no
+    probe of ours can show it. `clean_up` takes away what the probes made, as far as the vendor allows, and answers in
+    words what it left; it never raises for a vendor's answer."""
+
+    @property
+    def probes(self) -> Sequence[Probe]: ...
+    @property
+    def untestable(self) -> Mapping[str, str]: ...
+    async def clean_up(self) -> tuple[str, ...]: ...
+
+
 class ConnectorDescriptor(msgspec.Struct, frozen=True, kw_only=True):
     """`CONNECTOR` of each folder: what it is, how to open it, and what it relies on.
 
     `open(name, config, world)` makes the connection object, which implements the Protocols above that it can; it
     opens no socket. `config` is the msgspec type of its section of the configuration; `example` the commented TOML
-    fragment that `init` writes."""
+    fragment that `init` writes. `certification(name, config, world)` makes the probes of `behaviours`."""
 
     vendor: str
     title: str
@@ -366,6 +408,17 @@ class ConnectorDescriptor(msgspec.Struct, frozen=True, kw_only=True):
     limits: Callable[[Any], Limits]
     example: str
     behaviours: tuple[Behaviour, ...] = ()
+    certification: Callable[[str, Any, World], Certification] | None = None
+
+
+def seen(holds: bool, what: str) -> Verdict:  # noqa: FBT001 - a claim and its evidence
+    """The verdict of a probe that could tell."""
+    return Verdict(answer="true" if holds else "false", seen=what)
+
+
+def untestable(why: str) -> Verdict:
+    """The verdict of a probe that could not tell, here and today."""
+    return Verdict(answer="untestable", seen=why)
 
 
 def conclusive_at(sent_at: datetime, traits: OperationTraits) -> datetime:

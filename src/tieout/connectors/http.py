@@ -25,7 +25,7 @@ from tieout.canonical.outcome import (
     Transient,
 )
 from tieout.connectors.contract import World, connection_blocked
-from tieout.ports import Request, Response, TransportError
+from tieout.ports import Request, Response, Stream, Transport, TransportError
 
 _json = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -170,3 +170,25 @@ class Http:
         if 300 <= status < 400:
             raise Failure(self.blocked(f"{status}: a redirect to another address was refused"))
         raise Failure(Rejected(code=code or str(status), message=message))
+
+
+class Tapped:
+    """A transport that adds `headers` to every request and keeps each operation's last answer: for probes, which go
+    through a connector's own client and need what it does not show."""
+
+    def __init__(self, inner: Transport) -> None:
+        self._inner = inner
+        self.headers: Mapping[str, str] = {}
+        self.answers: dict[str, Response] = {}
+
+    async def exchange(self, request: Request) -> Response:
+        if self.headers:
+            request = msgspec.structs.replace(request, headers={**request.headers, **self.headers})
+        answer = self.answers[request.operation] = await self._inner.exchange(request)
+        return answer
+
+    async def open(self, request: Request) -> Stream:
+        return await self._inner.open(request)
+
+    async def close(self) -> None:
+        await self._inner.close()

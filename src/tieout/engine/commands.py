@@ -14,11 +14,13 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Found
 from tieout.canonical.write import decode_write
 from tieout.connectors.contract import Keys, Writer
-from tieout.engine import pinning, releasing
+from tieout.engine import invariants, pinning, releasing
 from tieout.engine.hub import Hub
 from tieout.engine.keys import content_hash, lane_of, wire_key
+from tieout.engine.lane import Replay, key_name
 from tieout.engine.ledger import effect_of
 from tieout.engine.moments import micros
+from tieout.engine.sending import box_of
 from tieout.store import documents, effects, lanes, people
 from tieout.store.statements import Refused, Step, StoreUnavailable
 
@@ -129,7 +131,7 @@ async def _release_blocker(hub: Hub, found: Mapping[str, Any], actor: str) -> di
             "documents held by a period are released only by an approved action: "
             f"`tieout exceptions resolve {found['exception_id']} --period YYYY-MM` lists them and asks for the approval"
         )
-    if still := await pinning.retest(hub, blocker):
+    if still := await pinning.retest(hub, blocker) or await invariants.retest(hub, blocker):
         raise CommandRefused(f"not mended: {still}")
     canary = await hub.store.fetch(lanes.BLOCKED_BY, {"blocker": blocker, "limit": 1})
     if canary:
@@ -193,7 +195,9 @@ async def _one_left(hub: Hub, found: Mapping[str, Any]) -> None:
     api = hub.connection(row.connection).api
     if not isinstance(api, Writer):
         raise CommandRefused(f"{row.connection} cannot be asked")
-    write = decode_write(hub.keyring.unseal(bytes(row.request), f"effects|{row.effect_key}"))
+    key = key_name(row.lane_id, parse_ref(row.lane_id).kind)
+    await hub.open_key(key)
+    write = decode_write(hub.keyring.unseal(bytes(row.request), box_of(row), key))
     keys = Keys(effect=row.effect_key, document=row.document_key, wire=wire_key(row.effect_key, row.epoch))
     answer = await api.find(row.operation, write, keys, hub.clock.now())
     if not isinstance(answer, Found):
@@ -278,6 +282,11 @@ async def replay(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str
         raise CommandRefused("a replay needs a reason: --reason")
     if arguments.get("repost"):
         return await releasing.ask_repost(hub, lane_id, reason, actor)
+    begin = str(arguments.get("from") or "start")
+    if begin not in ("start", "failed"):
+        raise CommandRefused(f"a replay begins at the start or at the failed effect, not {begin!r}")
+    rules = hub.masterdata.versions()
+    asked = Replay(actor=actor, reason=reason, resumes=begin == "failed", rules=rules)
     start = {
         "lane_id": lane_id,
         "connection": ref.connection,
@@ -287,9 +296,10 @@ async def replay(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str
     }
     await hub.store.commit(
         [
+            (lanes.REPLAY, {"lane_id": lane_id, "replay": encode(asked).decode()}),
             (lanes.RELEASE, {"lane_id": lane_id, "now": hub.now()}),
             (lanes.START, start),
-            _audit(hub, actor, "replay", lane_id, reason),
+            _audit(hub, actor, "replay", lane_id, str(asked)),
         ]
     )
     state, _ = await _lane_ended(hub, lane_id)

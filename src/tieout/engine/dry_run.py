@@ -14,9 +14,10 @@ from tieout.canonical.outcome import NotFound, Receipt
 from tieout.canonical.write import Fields, Write, encode_write
 from tieout.engine.hub import Hub
 from tieout.engine.keys import assign_key, content_hash, document_key
+from tieout.engine.lane import Lane
 from tieout.engine.lease import Lease
 from tieout.engine.ledger import EffectRow, document_of, effect_of, kind_of, receipt_of
-from tieout.engine.run import Lane, Run
+from tieout.engine.run import Run
 from tieout.engine.stops import (
     NO_FACTS,
     Blocked,
@@ -70,9 +71,10 @@ class Forecast(Value, frozen=True):
 class DryRun(Run):
     """A run whose writes are only told. Reads go to the outside systems as in any run."""
 
-    def __init__(self, hub: Hub, lane: Lane, process: str) -> None:
+    def __init__(self, hub: Hub, lane: Lane, process: str, *, resumes: bool = False) -> None:
         super().__init__(hub, lane, process, "dry", Lease(hub=hub, worker="dry"), actor="dry run")
         self.foreseen: list[Foreseen] = []
+        self.resumes = resumes
 
     async def load(self) -> None:
         """What the ledger has of the lane, however often it was claimed."""
@@ -120,7 +122,7 @@ class DryRun(Run):
         self.asked.add(key)
         row = self.effects.get(key) or await self._elsewhere(key)
         if row is not None and row.state == "CONFIRMED":
-            same = row.request_hash == content_hash(encode_write(write))
+            same = row.request_hash == content_hash(encode_write(write)) or self.resumes
             return self._standing(row, write, "duplicate" if same else "diverged")
         if row is not None and row.state in ("SENT", "UNKNOWN"):
             return self._standing(row, write, "in doubt")
@@ -207,8 +209,9 @@ class DryRun(Run):
         self.foreseen.append(Foreseen(verdict=verdict, what=what, **more))
 
 
-async def forecast(hub: Hub, lane_id: str, *, repost: bool = False) -> Forecast | None:
-    """What a replay of a lane would do; None when the hub knows no such lane. `repost`: under a new generation."""
+async def forecast(hub: Hub, lane_id: str, *, repost: bool = False, resumes: bool = False) -> Forecast | None:
+    """What a replay of a lane would do; None when the hub knows no such lane. `repost`: under a new generation.
+    `resumes`: from the failed effect."""
     rows = await hub.store.fetch(stories.LANE, {"lane_id": lane_id})
     if not rows:
         return None
@@ -217,7 +220,7 @@ async def forecast(hub: Hub, lane_id: str, *, repost: bool = False) -> Forecast 
     if repost:
         lane.generation, lane.frozen = lane.generation + 1, ""
     process = hub.processes[lane.kind]
-    run = DryRun(hub, lane, process.name)
+    run = DryRun(hub, lane, process.name, resumes=resumes)
     await run.load()
     fails = False
     try:

@@ -22,8 +22,8 @@ from tieout.canonical.outcome import (
     SendOutcome,
 )
 from tieout.canonical.write import ApproveWrite, DocumentWrite, Write, decode_write, encode_write
-from tieout.connectors.contract import Approver, Keys, OperationTraits, Verifier, Writer
-from tieout.engine.keys import content_hash, document_key, wire_key
+from tieout.connectors.contract import Approver, Verifier, Writer
+from tieout.engine.keys import content_hash, document_key
 from tieout.engine.ledger import (
     EffectRow,
     binding_steps,
@@ -36,9 +36,10 @@ from tieout.engine.ledger import (
 )
 from tieout.engine.moments import moment
 from tieout.engine.retry import backoff
+from tieout.engine.sending import find, guarded, send, traits_of, unseal
 from tieout.engine.stops import NO_FACTS, Diverged, Facts, Need, NotYet, Parked, RunAgain
 from tieout.store import documents, effects
-from tieout.store.statements import Refused, Step
+from tieout.store.statements import Step
 
 if TYPE_CHECKING:
     from tieout.engine.run import Run
@@ -64,21 +65,21 @@ async def create(
         row = await _in_other_lane(run, key)
     if row is None:
         row = _new_row(run, key, connection, operation, source, raw, hashed)
-        outcome = await _send(run, row, write, new=True)
+        outcome = await send(run, row, write, new=True)
         receipt = await _settle(run, row, write, outcome, facts)
     elif row.state == "CONFIRMED":
         receipt = receipt_of(row)
         if key not in run.documents and not isinstance(write, ApproveWrite):
             # Confirmed by evidence: the document is known, but not yet bound.
-            frozen = decode_write(_unseal(run, row))
+            frozen = decode_write(unseal(run, row))
             await run.commit(*binding_steps(row, frozen, receipt, run.hub.now()))
-        _same_request(row, hashed, facts)
+        _same_request(run, row, hashed, facts)
     elif row.state in ("SENT", "UNKNOWN"):
         receipt = await resolve(run, row, facts)
-        _same_request(row, hashed, facts)
+        _same_request(run, row, hashed, facts)
     else:
         row.request, row.request_hash, row.epoch = raw, hashed, row.epoch + (row.state == "REJECTED")
-        outcome = await _send(run, row, write, new=False)
+        outcome = await send(run, row, write, new=False)
         receipt = await _settle(run, row, write, outcome, facts)
     return receipt if isinstance(write, ApproveWrite) else await _verified(run, row, receipt, facts, write)
 
@@ -129,85 +130,6 @@ def _new_row(
     )
 
 
-def _traits(run: Run, row: EffectRow) -> tuple[Writer, OperationTraits]:
-    api = run.hub.connection(row.connection).api
-    if not isinstance(api, Writer) or row.operation not in api.operations:
-        raise TypeError(f"connection {row.connection} has no operation {row.operation}")
-    return api, api.operations[row.operation]
-
-
-def _keys(row: EffectRow) -> Keys:
-    return Keys(
-        effect=row.effect_key,
-        document=row.document_key,
-        wire=wire_key(row.effect_key, row.epoch),
-        trace=row.trace,
-    )
-
-
-def _box(row: EffectRow) -> str:
-    return f"effects|{row.effect_key}"
-
-
-def _unseal(run: Run, row: EffectRow) -> bytes:
-    return run.hub.keyring.unseal(bytes(row.request), _box(row), run.key)
-
-
-async def _send(run: Run, row: EffectRow, write: Write, *, new: bool) -> SendOutcome:
-    """Commit SENT, then let the bytes leave: only while the lease outlives the request's hard deadline."""
-    api, traits = _traits(run, row)
-    budget = run.hub.budgets[row.connection]
-    async with budget.deck:
-        await _mark_sent(run, row, new=new)
-        run.check_lease(traits.timeout_seconds)
-        outcome = await api.send(row.operation, write, _keys(row))
-    run.hub.metrics.effects.labels(row.connection, row.operation, type(outcome).__name__).inc()
-    return outcome
-
-
-async def _mark_sent(run: Run, row: EffectRow, *, new: bool) -> None:
-    now = run.hub.now()
-    row.decisions = row.decisions or encode(run.decisions).decode()
-    sealed = run.hub.keyring.seal(row.request, _box(row), run.key)
-    shared = {
-        "effect_key": row.effect_key,
-        "request": sealed,
-        "request_hash": row.request_hash,
-        "decisions": row.decisions,
-        "now": now,
-        "worker": run.worker,
-        "fence": run.lane.fence,
-        "run_id": run.run_id,
-    }
-    audit = run.audit("effect.sent", row.effect_key, f"epoch {row.epoch} request {row.request_hash[:16]}")
-    if new:
-        names = {
-            "document_key": row.document_key,
-            "lane_id": row.lane_id,
-            "process": row.process,
-            "connection": row.connection,
-            "operation": row.operation,
-            "source": row.source,
-            "trace": row.trace,
-        }
-        try:
-            await run.commit((effects.SEND_NEW, {**shared, **names}), audit)
-        except Refused as refused:
-            raise RunAgain(
-                run.hub.clock.now(), f"{row.effect_key} was begun elsewhere", count=False
-            ) from refused
-        row.attempt = 1
-        row.first_sent_at = now
-        run.effects[row.effect_key] = row
-    else:
-        again = {**shared, "epoch": row.epoch, "was": row.state, "attempt": row.attempt}
-        await _guarded(run, (effects.SEND_AGAIN, again), audit)
-        row.attempt += 1
-        row.first_sent_at = row.first_sent_at or now
-    row.request = sealed
-    row.state, row.sent_at, row.absent_from, row.looks, row.worker_id = "SENT", now, None, 0, run.worker
-
-
 async def _settle(run: Run, row: EffectRow, write: Write, outcome: SendOutcome, facts: Facts) -> Receipt:
     """Write down what came of sending, and go on or stop."""
     if isinstance(outcome, Confirmed):
@@ -221,7 +143,7 @@ async def _settle(run: Run, row: EffectRow, write: Write, outcome: SendOutcome, 
     if state == "REJECTED":
         run.note(run.audit("effect.rejected", row.effect_key, str(outcome)[:200]))
     not_done = {"effect_key": row.effect_key, "state": state, "error": str(outcome)[:500]}
-    await _guarded(run, (effects.NOT_DONE, not_done))
+    await guarded(run, (effects.NOT_DONE, not_done))
     row.state = state
     raise stop
 
@@ -241,19 +163,11 @@ async def _confirm(run: Run, row: EffectRow, write: Write, receipt: Receipt, *, 
         *binding_steps(row, write, receipt, now),
         run.audit("effect.confirmed", row.effect_key, f"{receipt.external_id} {resolved_by}".strip()),
     ]
-    await _guarded(run, *steps)
+    await guarded(run, *steps)
     row.state, row.external_id = "CONFIRMED", receipt.external_id
     if resolved_by:
         run.hub.metrics.in_doubt.labels(resolved_by).inc()
     return receipt
-
-
-async def _guarded(run: Run, *steps: Step) -> None:
-    """Commit steps that move an effect on. Evidence may have been quicker: the next run finds it confirmed."""
-    try:
-        await run.commit(*steps)
-    except Refused as refused:
-        raise RunAgain(run.hub.clock.now(), f"settled meanwhile: {refused}", count=False) from refused
 
 
 async def _doubt(run: Run, row: EffectRow, reason: str) -> None:
@@ -263,7 +177,7 @@ async def _doubt(run: Run, row: EffectRow, reason: str) -> None:
         "absent_from": row.absent_from,
         "looks": row.looks,
     }
-    await _guarded(run, (effects.UNKNOWN, doubt))
+    await guarded(run, (effects.UNKNOWN, doubt))
     row.state, row.error = "UNKNOWN", reason
 
 
@@ -277,8 +191,8 @@ def _last_byte_at(run: Run, row: EffectRow) -> datetime:
 
 async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     """Settle a write in doubt: by the vendor's own idempotency while it lasts, else by look-up, else not yet."""
-    api, traits = _traits(run, row)
-    write = decode_write(_unseal(run, row))
+    _, traits = traits_of(run, row)
+    write = decode_write(unseal(run, row))
     seen = await run.met(evidence_need(row.document_key))
     if seen is not None:
         return await _confirm(run, row, write, Receipt(external_id=seen), resolved_by="evidence")
@@ -288,7 +202,7 @@ async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     if window and since_first < window * 0.9 and not row.error.startswith(_SAVED):
         # SENT is committed anew: absence is counted from the last time that the request may have left.
         row.request = encode_write(write)
-        outcome = await _send(run, row, write, new=False)
+        outcome = await send(run, row, write, new=False)
         if isinstance(outcome, Confirmed):
             return await _confirm(run, row, write, outcome.receipt, resolved_by="vendor idempotency")
         row.absent_from = run.hub.now()
@@ -300,7 +214,7 @@ async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
         if not look_up:
             raise run.stop_for(outcome, facts)
     last_byte = _last_byte_at(run, row)
-    found = await api.find(row.operation, write, _keys(row), last_byte)
+    found = await find(run, row, write, last_byte)
     if isinstance(found, Found):
         receipt = await _confirm(run, row, write, found.receipt, resolved_by="look-up")
         if found.others:
@@ -347,13 +261,14 @@ async def _not_found(
     run.note(
         run.audit("effect.absent", row.effect_key, f"conclusive since {found.conclusive_at.isoformat()}")
     )
-    outcome = await _send(run, row, write, new=False)
+    outcome = await send(run, row, write, new=False)
     return await _settle(run, row, write, outcome, facts)
 
 
-def _same_request(row: EffectRow, hashed: str, facts: Facts) -> None:
-    """A confirmed effect is never silently taken for another request: it is Diverged, for a person."""
-    if row.request_hash == hashed:
+def _same_request(run: Run, row: EffectRow, hashed: str, facts: Facts) -> None:
+    """A confirmed effect is never silently taken for another request: it is Diverged, for a person, who may replay from
+    the failed effect and so take it as it stands."""
+    if row.request_hash == hashed or (run.replay is not None and run.replay.resumes):
         return
     raise Diverged(
         "diverged",
@@ -376,7 +291,7 @@ async def _verified(
             return _differs(row, document.differences, facts)
         return replace(receipt, number=document.number, period=document.period)
     api = run.hub.connection(row.connection).api
-    write = write or decode_write(_unseal(run, row))
+    write = write or decode_write(unseal(run, row))
     posted, number, period, differences = receipt.posted, receipt.number, receipt.period, ""
     if isinstance(api, Verifier) and kind_of(write) not in ("customer", "subscription"):
         try:
@@ -423,7 +338,7 @@ async def settle(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     if row.state == "CONFIRMED":
         receipt = receipt_of(row)
         if row.effect_key not in run.documents:
-            await run.commit(*binding_steps(row, decode_write(_unseal(run, row)), receipt, run.hub.now()))
+            await run.commit(*binding_steps(row, decode_write(unseal(run, row)), receipt, run.hub.now()))
     else:
         receipt = await resolve(run, row, facts)
     return await _verified(run, row, receipt, facts)
@@ -434,7 +349,7 @@ async def require_posted(run: Run, connection: str, key: str, source: Ref) -> st
     Answers the number that posting gave it, empty where it had one before."""
     document = run.documents.get(key)
     row = run.effects[key]
-    kind = document.kind if document is not None else kind_of(decode_write(_unseal(run, row)))
+    kind = document.kind if document is not None else kind_of(decode_write(unseal(run, row)))
     stands = run.posted_now.get(key) or (document is not None and document.status == "POSTED")
     if stands and not _to_be_settled(run, row, kind):
         await _post_settled(run, row)
@@ -478,7 +393,7 @@ async def _post_settled(run: Run, row: EffectRow) -> None:
         return
     run.asked.add(post.effect_key)
     if post.state in ("SENT", "UNKNOWN"):
-        write = decode_write(_unseal(run, post))
+        write = decode_write(unseal(run, post))
         await _confirm(run, post, write, Receipt(external_id=row.external_id), resolved_by="evidence")
 
 
@@ -486,7 +401,7 @@ async def _posted_by_us(run: Run, row: EffectRow, kind: str, source: Ref) -> str
     """Post a created document where the hub may: an effect of its own, so that it too is made at most once. Answers its
     number, None where the hub may not."""
     api = run.hub.connection(row.connection).api
-    made = decode_write(_unseal(run, row))
+    made = decode_write(unseal(run, row))
     if not isinstance(api, Approver) or not api.approves(made):
         return None
     traits = api.operations.get(f"{kind}.post") if isinstance(api, Writer) else None

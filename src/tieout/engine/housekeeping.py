@@ -15,19 +15,23 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Failure, NotFound, Rejected
 from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
-from tieout.engine import feeds, sealing
+from tieout.engine import feeds, invariants, sealing
 from tieout.engine.commands import execute_waiting
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Hub
 from tieout.engine.keys import wire_key
 from tieout.engine.lease import Lease
 from tieout.engine.ledger import DocumentRow, document_of, meet, posted_need
+from tieout.engine.permits import Permits
 from tieout.engine.worker import Worker
-from tieout.store import documents, effects, lanes, people, waits
+from tieout.store import documents, effects, lanes, people, permits, waits
 from tieout.store.statements import Refused, Step, StoreUnavailable
 
 log = structlog.get_logger("tieout.housekeeping")
+# While a connection is held nobody polls it; looked at again so often (technical seconds).
+_UNKNOWN_FEED_SECONDS = 5
 _LOOK_AGAIN_MICROS = 300_000_000
+_EXAMINE_SECONDS = 3600
 _fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
 # How long after a doubtful assign its target is read back: longer than any vendor works on a request.
 _READ_BACK_MICROS = 900_000_000
@@ -37,10 +41,11 @@ _STATUS = {"posted": "POSTED", "post_rejected": "POST_REJECTED", "withdrawn": "W
 class Housekeeping:
     """The loops of one process."""
 
-    def __init__(self, hub: Hub, lease: Lease, worker: Worker) -> None:
+    def __init__(self, hub: Hub, lease: Lease, worker: Worker, permits: Permits) -> None:
         self.hub = hub
         self.lease = lease
         self.worker = worker
+        self.permits = permits
         self._stopping = asyncio.Event()
         self._strays_before: set[tuple[str, int]] = set()
 
@@ -50,23 +55,32 @@ class Housekeeping:
         loops = [
             self._every(real, self.heartbeat),
             self._every(real, self.reap),
+            self._every(self.hub.policy.permit_poll_real_seconds, self.permits.share),
             self._every(self.hub.policy.command_poll_real_seconds, self.commands),
             self._every(max(self.hub.policy.status_poll_seconds / factor, 0.2), self.statuses),
             self._every(60 / factor, self.waits),
             self._every(max(self.hub.policy.seal_seconds / factor, 1), self.seal),
             self._every(15, self.gauges),
             self._every(30 / factor, self.assigns),
+            self._every(max(_EXAMINE_SECONDS / factor, 1), self.examine),
         ]
-        for connection in self.hub.connections.values():
-            if isinstance(connection.api, ChangeFeed):
-                seconds = max(connection.api.poll_seconds / factor, 0.5)
-                loops.append(self._every(seconds, partial(self.feed, connection.name)))
+        loops += [
+            self._every(partial(self._pace, connection.name), partial(self.feed, connection.name))
+            for connection in self.hub.connections.values()
+            if isinstance(connection.api, ChangeFeed)
+        ]
         await asyncio.gather(*loops)
 
     def stop(self) -> None:
         self._stopping.set()
 
-    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+    def _pace(self, name: str) -> float:
+        """Real seconds until a feed is polled again; a connector may slow down as its day's calls run out."""
+        api = self.hub.connection(name).api
+        technical = api.poll_seconds if isinstance(api, ChangeFeed) else _UNKNOWN_FEED_SECONDS
+        return max(technical / self.hub.clock.factor, 0.5)
+
+    async def _every(self, pace: float | Callable[[], float], step: Callable[[], Awaitable[object]]) -> None:
         while not self._stopping.is_set() and not self.lease.lost:
             try:
                 await step()
@@ -75,6 +89,7 @@ class Housekeeping:
             except Exception:
                 log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
             stopped = asyncio.ensure_future(self._stopping.wait())
+            seconds = pace() if callable(pace) else pace
             pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
             try:
                 await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)
@@ -104,6 +119,7 @@ class Housekeeping:
                 (waits.DEAD_FREED, {"now": now}),
                 (waits.DEAD_WAKE, {"now": now}),
                 (waits.FREE_DEAD, {}),
+                (permits.FORGET_DEAD, {"real_now": real_now}),
                 (lanes.FORGET_DEAD, {"long_ago": long_ago}),
             ]
         )
@@ -241,6 +257,11 @@ class Housekeeping:
         if await execute_waiting(self.hub):
             self.worker.wake()
 
+    async def examine(self) -> None:
+        """Check what must never be so; whatever is opens an exception."""
+        for broken in await invariants.raise_broken(self.hub):
+            log.error("invariant_broken", id=broken.id, rows=list(broken.rows)[:3])
+
     async def gauges(self) -> None:
         """Bring the gauges up to date."""
         for state, count in await self.hub.store.fetch_long(lanes.STATES, {}):
@@ -248,8 +269,8 @@ class Housekeeping:
         doubt = await self.hub.store.fetch(effects.IN_DOUBT, {"limit": 1000})
         self.hub.metrics.unknown.set(len(doubt))
         self.hub.metrics.exceptions.set(len(await self.hub.store.fetch(people.LIST, {})))
-        for budget in self.hub.budgets.values():
-            budget.recover()
+        for name, budget in self.hub.budgets.items():
+            self.hub.metrics.circuits.labels(name).set(len(budget.circuits.open()))
 
 
 def _refused(hub: Hub, target: Ref, group: str, outcome: Rejected, trace: str) -> Step:

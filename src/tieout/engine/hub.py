@@ -28,7 +28,6 @@ class Connection(msgspec.Struct, kw_only=True):
     roles: tuple[str, ...]
     api: Any
     limits: Limits
-    has_webhook_secret: bool = False
 
 
 class Policy(msgspec.Struct, kw_only=True, frozen=True):
@@ -40,6 +39,9 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     status_poll_seconds: int = 20
     seal_seconds: int = 30
     command_poll_real_seconds: float = 0.2
+    permit_poll_real_seconds: float = 2.0
+    # How often at least a worker looks for lanes that other processes made ready.
+    claim_poll_real_seconds: float = 1.0
     echo_suppression: bool = True
 
 
@@ -60,6 +62,8 @@ class Hub(msgspec.Struct, kw_only=True):
     policy: Policy
     metrics: Metrics
     single_operator: bool = True
+    # What waits to leave together, by connection and operation.
+    gatherings: dict[tuple[str, str], Any] = {}
     # Swept copies of accounting periods: (ERP connection, subsidiary) -> (when, periods).
     periods: dict[tuple[str, str], tuple[datetime, tuple[AccountingPeriod, ...]]] = {}
 

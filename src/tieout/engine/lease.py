@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tieout.engine.hub import Hub
-from tieout.store import lanes
+from tieout.store import lanes, permits
 from tieout.store.statements import Refused
 
 
@@ -46,6 +46,7 @@ class Lease(msgspec.Struct, kw_only=True):
         """Hand the lanes back."""
         await self.hub.store.commit(
             [
+                (permits.LEAVE, {"worker": self.worker}),
                 (lanes.LEAVE, {"worker": self.worker}),
                 (lanes.REAP, {"now": self.hub.now(), "real_now": self.hub.real_now()}),
             ]

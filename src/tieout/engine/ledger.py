@@ -132,7 +132,8 @@ def binding_steps(effect: EffectRow, write: Write, receipt: Receipt, now: int) -
         "tax_minor": getattr(write, "tax_minor", 0),
         "day": write.day.isoformat() if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite) else "",
         "period": receipt.period,
-        "source": source,
+        # What bears the obligation, which is what others wait for: a recovery is the payment's, not the invoice's.
+        "source": effect.source,
         "source_number": getattr(write, "number", ""),
         "reason": getattr(write, "reason", ""),
         "lane_id": effect.lane_id,

@@ -41,8 +41,17 @@ class Metrics:
         self.lanes = Gauge("o2c_lane_backlog", "Lanes by state", ["state"], registry=self.registry)
         self.unknown = Gauge("o2c_effects_unknown", "Writes in doubt", registry=self.registry)
         self.exceptions = Gauge("o2c_exceptions_open", "Open exceptions", registry=self.registry)
+        self.circuits = Gauge(
+            "o2c_circuit_state",
+            "Operations that are left alone after many failures",
+            ["system"],
+            registry=self.registry,
+        )
         self.retries = Counter("o2c_retries", "Runs put off", ["reason"], registry=self.registry)
         self.lost_wakeups = Counter(
             "o2c_lost_wakeups", "Waits that only the sweep woke; must stay 0", registry=self.registry
+        )
+        self.invariants = Gauge(
+            "o2c_invariant_violations", "Rows that break an invariant", ["id"], registry=self.registry
         )
         self.build = Gauge("o2c_build_info", "Version", ["version"], registry=self.registry)

@@ -32,7 +32,8 @@ from tieout.store.statements import Step, StoreUnavailable
 
 log = structlog.get_logger("tieout.pinning")
 _identities = msgspec.json.Decoder(Identity)
-# Real seconds that a start waits for the other sides; who has not answered by then is asked again beside the work.
+# Real seconds that a start waits for the other sides (less under a short lease, which nobody renews yet); who has not
+# answered by then is asked again beside the work.
 _PATIENCE_SECONDS = 10
 _AGAIN_SECONDS = (1, 2, 5, 10, 30, 60)
 _NOT_YET = "it is not known yet who answers at this connection"
@@ -99,7 +100,8 @@ async def begin(hub: Hub) -> None:
     asking = [asyncio.ensure_future(settle(hub, connection)) for connection in asked]
     if not asking:
         return
-    pause = asyncio.ensure_future(hub.clock.sleep_real(_PATIENCE_SECONDS))
+    patience = min(_PATIENCE_SECONDS, hub.policy.lease_seconds_real / 3)
+    pause = asyncio.ensure_future(hub.clock.sleep_real(patience))
     everybody = asyncio.ensure_future(asyncio.wait(asking))
     await asyncio.wait({everybody, pause}, return_when=asyncio.FIRST_COMPLETED)
     for task in (pause, everybody, *asking):

@@ -12,12 +12,21 @@ import msgspec
 from tieout.canonical.decision import AnyDecision, Decision, MissingRule
 from tieout.canonical.ids import Ref
 from tieout.canonical.model import encode
-from tieout.canonical.outcome import Confirmed, Failure, NotFound, OutcomeUnknown, Receipt, Rejected
+from tieout.canonical.outcome import (
+    Confirmed,
+    Failure,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    Receipt,
+    Rejected,
+)
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.posting import Posting
 from tieout.canonical.write import Fields, Write, decode_write
-from tieout.connectors.contract import Assigner, Keys, Reader
+from tieout.connectors.contract import Assignment, Keys, Reader
 from tieout.engine import effects as making
+from tieout.engine import sending
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.keys import (
     assign_key,
@@ -29,6 +38,7 @@ from tieout.engine.keys import (
     trace_of,
     wire_key,
 )
+from tieout.engine.lane import Frozen, Lane, Replay, key_name
 from tieout.engine.lease import Lease
 from tieout.engine.ledger import DocumentRow, EffectRow, document_of, effect_of
 from tieout.engine.moments import moment
@@ -46,55 +56,17 @@ from tieout.engine.stops import (
     Stop,
 )
 from tieout.masterdata.tables import MasterData
-from tieout.security.keyring import COMPANY
-from tieout.store import documents, effects, lanes, people, records, waits
+from tieout.store import documents, effects, lanes, people, records, stories, waits
 from tieout.store.statements import Refused, Row, Step
 
 T = TypeVar("T")
-
-
-class Lane(msgspec.Struct, kw_only=True):
-    """One claimed lane."""
-
-    lane_id: str
-    connection: str
-    kind: str
-    subject_id: str
-    fence: int
-    last_seq: int
-    hints: int
-    attempts: int
-    generation: int
-    frozen: str
-    trace: str
-
-    @property
-    def subject(self) -> Ref:
-        return Ref(connection=self.connection, kind=self.kind, id=self.subject_id)
-
-
-def lane_from(row: Row) -> Lane:
-    """A row of the claim as a value."""
-    return Lane(**dict(zip(Lane.__struct_fields__, row, strict=True)))
-
-
-def key_name(lane_id: str, kind: str) -> str:
-    """The data key of a lane's frozen requests: a customer's personal data stands under a key of its own."""
-    return f"subject|{lane_id}" if kind == "account" else COMPANY
-
-
-class Frozen(msgspec.Struct, kw_only=True, frozen=True):
-    """What the first effect of a lane decided, for every later run of it."""
-
-    entity: str
-    connections: tuple[str, ...]
 
 
 class Run:
     """One run of one process over one lane."""
 
     def __init__(
-        self, hub: Hub, lane: Lane, process: str, run_id: str, lease: Lease, actor: str = "hub"
+        self, hub: Hub, lane: Lane, process: str, run_id: str, lease: Lease, actor: str = ""
     ) -> None:
         self.hub = hub
         self.lane = lane
@@ -102,7 +74,8 @@ class Run:
         self.run_id = run_id
         self.lease = lease
         self.worker = lease.worker
-        self.actor = actor
+        self.replay = msgspec.json.decode(lane.replay, type=Replay) if lane.replay else None
+        self.actor = actor or (self.replay.actor if self.replay is not None else "hub")
         self.trace = lane.trace or trace_of(lane.subject)
         self.effects: dict[str, EffectRow] = {}
         self.documents: dict[str, DocumentRow] = {}
@@ -204,6 +177,8 @@ class Run:
         try:
             return await reader.fetch(kind, ref.id, self.lane.lane_id)
         except Failure as failure:
+            if isinstance(failure.outcome, RateLimited):
+                self.hub.budgets[ref.connection].refused()
             raise self.stop_for(failure.outcome) from failure
 
     async def read_or_wait(self, kind: type[T], ref: Ref) -> T:
@@ -397,9 +372,7 @@ class Run:
 
     def frozen_write(self, row: EffectRow) -> Write:
         """The frozen request of an effect."""
-        return decode_write(
-            self.hub.keyring.unseal(bytes(row.request), f"effects|{row.effect_key}", self.key)
-        )
+        return decode_write(sending.unseal(self, row))
 
     async def posted(
         self,
@@ -420,6 +393,11 @@ class Run:
     def assigned(self, target: Ref, group: str) -> bool:
         """Whether this lane ever set these fields."""
         return assign_key(target, group) in self.assigns
+
+    def tell_in_story_of(self, document: Ref) -> None:
+        """This lane is also told when somebody asks for the story of that document."""
+        row = {"on_lane": lane_of(document), "lane_id": self.lane.lane_id}
+        self.note((stories.LINK, row))
 
     def start(self, subject: Ref) -> None:
         """Start the process of another document with the next commit of this run."""
@@ -462,16 +440,16 @@ class Run:
             if unasked:
                 raise RunAgain(self.hub.clock.now(), f"{key} was set elsewhere", count=False) from refused
             return  # a newer value was planned by another lane: this one is stale and is never sent
-        api = self.hub.connection(target.connection).api
-        if not isinstance(api, Assigner):
-            raise TypeError(f"connection {target.connection} takes no assignments")
+        connection = self.hub.connection(target.connection)
         keys = Keys(effect=key, document="", wire=wire_key(key, revision), trace=self.trace)
-        outcome = await api.assign(target, group, fields, keys)
+        assignment = Assignment(target=target, group=group, fields=fields, keys=keys)
+        outcome = await sending.assign(self.hub, connection, assignment)
         # One found planned counts as sent: what became of it then nobody knows.
         doubtful = isinstance(outcome, OutcomeUnknown) or (row is not None and row[2] == "PLANNED")
         if isinstance(outcome, OutcomeUnknown):
-            # Idempotent: sent again at once, and read back later in case the first one is still under way.
-            outcome = await api.assign(target, group, fields, keys)
+            # Idempotent: sent again at once, and read back later in case the first one is still under way. Alone: a
+            # batch may be unable to say which of its members was refused.
+            outcome = await sending.assign(self.hub, connection, assignment, alone=True)
         self.hub.metrics.effects.labels(target.connection, f"assign.{group}", type(outcome).__name__).inc()
         done = {"assign_key": key, "revision": revision, "now": self.hub.now(), "verify_at": None}
         if isinstance(outcome, Confirmed):

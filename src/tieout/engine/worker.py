@@ -13,17 +13,16 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Failure, NotFound
 from tieout.engine import exceptions
 from tieout.engine.hub import Hub
+from tieout.engine.lane import Lane, lane_from
 from tieout.engine.lease import Lease
 from tieout.engine.moments import micros, moment
 from tieout.engine.retry import BUG_ATTEMPTS, backoff
-from tieout.engine.run import Lane, Run, lane_from
+from tieout.engine.run import Run
 from tieout.engine.stops import Blocked, FencedOut, Ignored, NotYet, Parked, RunAgain, Stop
 from tieout.store import inbox, lanes, people, waits
 from tieout.store.statements import Refused, Step, StoreUnavailable, Violated
 
 log = structlog.get_logger("tieout.engine")
-# Poll at least this often (real seconds) for lanes made ready by other processes.
-_POLL_SECONDS = 1.0
 
 
 class Worker:
@@ -79,7 +78,7 @@ class Worker:
         if claimed and len(self.running) < self.hub.policy.runs_at_once:
             return
         self.activity.clear()
-        pause = _POLL_SECONDS
+        pause = self.hub.policy.claim_poll_real_seconds
         if len(self.running) < self.hub.policy.runs_at_once:
             (row,) = await self.hub.store.fetch(lanes.NEXT_DUE, {})
             if row[0] is not None:
@@ -201,6 +200,8 @@ class Worker:
             ended = self._not_ended(run, ended, refused)
             outcome = type(ended).__name__.lower()
             await run.commit(*self._ending(run, ended), self._run_row(run, outcome, ended, started))
+        if isinstance(ended, NotYet) and self.hub.store.dialect != "sqlite":
+            await self._look_again_for_a_circle(run, ended)
         self.hub.metrics.runs.labels(run.process, outcome).inc()
         if isinstance(ended, Parked | Blocked):
             log.info(
@@ -212,14 +213,32 @@ class Worker:
                 detail=str(ended)[:300],
             )
 
+    async def _look_again_for_a_circle(self, run: Run, ended: NotYet) -> None:
+        """Two processes that write mutual waits at the same moment see none of each other's: the later of the two
+        looks, both being committed, finds the circle."""
+        lane = {"lane_id": run.lane.lane_id}
+        if not await self.hub.store.fetch(waits.CYCLE, lane):
+            return
+        parked = self._circle(ended)
+        try:
+            await self.hub.store.commit(
+                [(waits.PARK_WAITING, lane), exceptions.opened(self.hub, run, parked)]
+            )
+        except Refused:
+            return  # woken meanwhile
+
+    @staticmethod
+    def _circle(ended: NotYet) -> Parked:
+        circle = "; ".join(need.what for need in ended.needs)
+        remedy = "break the circle: retry one of the documents by hand"
+        return Parked("cycle", f"waits in a circle: {circle}", remedy)
+
     def _not_ended(self, run: Run, ended: Stop | None, refused: Refused | Violated) -> Stop:
         """How a run ends whose end was refused: by a circle of waits, else by a bug."""
         circular = isinstance(refused, Refused) and refused.statement == waits.CYCLE.name
         if not circular or not isinstance(ended, NotYet):
             return self._bug(run, refused)
-        circle = "; ".join(need.what for need in ended.needs)
-        remedy = "break the circle: retry one of the documents by hand"
-        return Parked("cycle", f"waits in a circle: {circle}", remedy)
+        return self._circle(ended)
 
     def _run_row(self, run: Run, outcome: str, ended: Stop | None, started: int) -> Step:
         row = {
@@ -230,7 +249,7 @@ class Worker:
             "started_at": started,
             "ended_at": self.hub.now(),
             "outcome": outcome,
-            "detail": str(ended)[:500] if ended is not None else "",
+            "detail": "; ".join(str(one) for one in (run.replay, ended) if one is not None)[:500],
             "actor": run.actor,
             "trace": run.trace,
         }

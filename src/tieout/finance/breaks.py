@@ -41,7 +41,7 @@ class BooksInput(Value, frozen=True):
     """Both sides as their own systems list them, and what the hub recorded.
 
     `recorded` is by our document key. `zero_total_posted` are the entities that post zero totals, `tax_relief` those
-    that take tax back on a write-off. `cut_off` labels the open receivables."""
+    that take tax back on a write-off. `cut_off`: the day at whose end receivables are taken for open; None: now."""
 
     crm_lines: tuple[ListedLine, ...]
     billing_lines: tuple[ListedLine, ...]

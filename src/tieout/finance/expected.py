@@ -131,8 +131,9 @@ def _of_invoice(
     left = abs(total) - settled.credited.get(invoice.id, 0)
     left_tax = abs(tax) - settled.credited_tax.get(invoice.id, 0)
     if "written_off" in transitions:
+        found += _recoveries(invoice, [left - left_tax, left_tax], tax_relief=tax_relief)
         # Billing may go on stating what is due after it gave the invoice up; a void ends that.
-        unpaid = left - settled.paid.get(invoice.id, 0)
+        unpaid = left - settled.paid.get(invoice.id, 0) + sum(invoice.recovered) - invoice.balance_minor
         lost = invoice.open_minor if invoice.open_minor and invoice.status == "written_off" else unpaid
         relief = allocate(lost, [left - left_tax, left_tax])[1] if tax_relief and lost > 0 and left_tax else 0
         if lost > 0:
@@ -151,3 +152,16 @@ def _of_invoice(
             )
         )
     return tuple(found)
+
+
+def _recoveries(invoice: ListedDocument, shares: list[int], *, tax_relief: bool) -> list[Expected]:
+    """What was paid after the write-off: for each payment a document that takes so much of it back."""
+    return [
+        Expected(
+            kind="invoice",
+            measure="recoveries",
+            amount_minor=amount,
+            tax_minor=allocate(amount, shares)[1] if tax_relief and shares[1] else 0,
+        )
+        for amount in invoice.recovered
+    ]

@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from datetime import date
 
 from tieout.canonical.money import to_major
 from tieout.connectors.contract import ListedDocument
 from tieout.finance.breaks import BILLING_ERP, Break, Totals
+from tieout.finance.expected import ENDINGS
 
 OPEN = "open receivables"
+
+
+class OpenAt:
+    """What was open of each invoice of one system at the end of a day; None: what is open now.
+
+    Told back from now: what settled it later is added again. An application has no day of its own anywhere; it counts
+    from the day of the payment or credit memo that it applies. What was voided or written off later was still open."""
+
+    def __init__(self, documents: Iterable[ListedDocument], cut_off: date | None) -> None:
+        self.cut_off = cut_off
+        self._later: dict[str, int] = defaultdict(int)
+        self._before: dict[str, int] = defaultdict(int)
+        self._ended: dict[str, date] = {}
+        if cut_off is None:
+            return
+        for one in documents:
+            if one.kind == "credit_memo" and one.reason in ENDINGS and not one.settled:
+                self._ended[one.id] = min(one.day, self._ended.get(one.id, one.day))
+            elif one.kind in ("payment", "credit_memo") and one.posted:
+                sums = self._later if one.day > cut_off else self._before
+                for invoice, amount in one.settled:
+                    sums[invoice] += amount
+
+    def of(self, invoice: ListedDocument) -> int:
+        """In minor units; 0 for what is no receivable: a draft, and a voided or written-off invoice, whatever billing
+        still prints as remaining."""
+        now = 0 if invoice.status in ("draft", *ENDINGS) else invoice.open_minor
+        if self.cut_off is None:
+            return now
+        if invoice.day > self.cut_off:
+            return 0
+        ended = self._ended.get(invoice.id)
+        if invoice.status in ENDINGS and ended is not None and ended > self.cut_off:
+            return invoice.total_minor - self._before[invoice.id]
+        return now + self._later[invoice.id]
 
 
 class OpenAmounts:
     """Open amounts of invoices on both sides: what billing waits for, what the ERP shows as remaining."""
 
-    def __init__(self, totals: Totals) -> None:
+    def __init__(self, totals: Totals, billing: OpenAt, erp: OpenAt) -> None:
         self.totals = totals
+        self.billing = billing
+        self.erp = erp
         self.deltas: dict[str, tuple[str, str, int]] = {}
         self.said: dict[str, str] = {}
         self.strangers: list[ListedDocument] = []
@@ -24,17 +64,15 @@ class OpenAmounts:
         """One billing document and all that the ERP holds for it."""
         if source.kind != "invoice":
             return
-        # A voided or written-off invoice is no receivable, whatever billing still prints as remaining.
-        ours = source.open_minor if source.status == "open" else 0
-        theirs = 0
+        ours, theirs = self.billing.of(source), 0
         if ours:
             self.totals.add_left(OPEN, source.entity, source.currency, ours)
         for document in held:
-            if document.kind != "invoice" or not document.open_minor:
+            if document.kind != "invoice" or not (left := self.erp.of(document)):
                 continue
-            self.totals.add_right(OPEN, document.entity, document.currency, document.open_minor)
+            self.totals.add_right(OPEN, document.entity, document.currency, left)
             if (document.entity, document.currency) == (source.entity, source.currency):
-                theirs += document.open_minor
+                theirs += left
             else:
                 self.strangers.append(document)
         if ours != theirs:
@@ -44,8 +82,8 @@ class OpenAmounts:
 
     def add_unknown(self, document: ListedDocument) -> None:
         """An invoice of the ERP that billing does not know."""
-        if document.kind == "invoice" and document.open_minor:
-            self.totals.add_right(OPEN, document.entity, document.currency, document.open_minor)
+        if document.kind == "invoice" and (left := self.erp.of(document)):
+            self.totals.add_right(OPEN, document.entity, document.currency, left)
             self.strangers.append(document)
 
     def compare(
@@ -56,7 +94,7 @@ class OpenAmounts:
         told = list(breaks)
         broken = {one.document for one in told if one.listed}
         found = [
-            self._break(one.source or one.id, one.entity, one.currency, -one.open_minor, "")
+            self._break(one.source or one.id, one.entity, one.currency, -self.erp.of(one), "")
             for one in self.strangers
         ]
         settlers = [one for one in sources if one.settled and (one.id in broken or one.id in owned)]

@@ -13,8 +13,11 @@ from tieout.canonical.money import allocate
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.posting import Posting
 from tieout.canonical.write import DocumentLine
+from tieout.finance.credit import attributed
 from tieout.finance.document import credited_lines, document_line, flipped, negated, receivables_document
 from tieout.finance.journal import Ledger, Unpostable, check_amounts, original_date
+
+_DATE_RULES = {"voided": "void date", "written_off": "write-off date", "recovered": "payment date"}
 
 
 def post_invoice(
@@ -34,8 +37,8 @@ def post_invoice(
 
     `applies_to` are (ERP id, amount) of the documents that a void or write-off settles; `memos` the memos that were
     issued for this invoice and stand: a void reverses only what they left; `open_minor` what was unpaid when it was
-    written off (None: all that the memos left); `payment_terms` the CRM's terms, for the ERP's key of them. Raises
-    MissingRule, Unbalanced, Unpostable."""
+    written off (None: all that the memos left), or what was paid of it afterwards (`recovered`); `payment_terms` the
+    CRM's terms, for the ERP's key of them. Raises MissingRule, Unbalanced, Unpostable."""
     check_amounts(
         f"invoice {invoice.number or invoice.ref.id}",
         invoice.currency,
@@ -44,6 +47,7 @@ def post_invoice(
         tax_minor=invoice.tax_minor,
         total_minor=invoice.total_minor,
     )
+    memos = tuple(attributed(memo, invoice) for memo in memos)
     task = _Task(invoice, obligation, entity, customer_external_id, rules)
     if invoice.total_minor == 0 and entity.zero_total == "ignore":
         reason = f"A total of zero makes no document: {entity.name} ignores them by its declared rule."
@@ -63,6 +67,8 @@ def post_invoice(
             kind, reason, lines = "credit_memo", "written_off", task.write_off_lines(memos, open_minor)
             if not lines:
                 return task.nothing("Nothing was open any more: there is nothing to write off.")
+        case "recovered":
+            kind, reason, lines = "invoice", "recovered", task.recovery_lines(memos, open_minor or 0)
         case _:
             raise Unpostable("unknown_obligation", f"No posting rule for {obligation.kind!r} of an invoice.")
     return task.document(kind, reason, lines, posting_period or "", applies_to, payment_terms)
@@ -79,11 +85,10 @@ class _Task:
         self.original = original_date(invoice, entity.time_zone, otherwise=obligation.occurred_at)
         self.accounting = self.original
         if obligation.kind != "finalised":
-            rule = {"voided": "void date", "written_off": "write-off date"}.get(
-                obligation.kind, obligation.kind
-            )
+            rule = _DATE_RULES.get(obligation.kind, obligation.kind)
             self.accounting = accounting_date(obligation.occurred_at, entity.time_zone, rule=rule)
         self.occurred_at = obligation.occurred_at
+        self.word = "Recovery" if obligation.kind == "recovered" else "Write-off"
 
     def nothing(self, reason: str) -> Posting:
         return Posting(write=None, accounting=self.accounting, decisions=(), explanation=(reason,))
@@ -118,6 +123,11 @@ class _Task:
         if amount <= 0:
             return []
         return self._loss(amount, credited_lines(self.invoice.lines, memos))
+
+    def recovery_lines(self, memos: tuple[CreditMemo, ...], amount_minor: int) -> list[DocumentLine]:
+        """What the write-off took, as far as it was paid after all: bad debt and the tax in it come back."""
+        self.ledger.say("It was paid after it had been written off: so much of the write-off is taken back.")
+        return self._loss(amount_minor, credited_lines(self.invoice.lines, memos))
 
     def _write_off_minor(self, memos: tuple[CreditMemo, ...], open_minor: int | None) -> int:
         if open_minor is not None:
@@ -155,7 +165,7 @@ class _Task:
         return DocumentLine(
             item=choice.item,
             account=choice.account,
-            description=f"Write-off of {self.invoice.number or self.invoice.ref.id}",
+            description=f"{self.word} of {self.invoice.number or self.invoice.ref.id}",
             quantity=None,
             net_minor=net_minor,
             rule=decision.rule_id,

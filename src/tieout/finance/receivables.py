@@ -20,12 +20,17 @@ from tieout.finance.expected import (
     fold_endings,
     settled_at_billing,
 )
-from tieout.finance.open_amounts import OPEN, OpenAmounts
+from tieout.finance.open_amounts import OPEN, OpenAmounts, OpenAt
 
 TAX = "tax"
 PERIOD = "documents in their recorded period"
 # Which reason of an ERP document, where the ERP tells it, belongs to which measure.
-MEASURE_OF_REASON = {"voided": "voids", "written_off": "write-offs", "credited": "credits"}
+MEASURE_OF_REASON = {
+    "voided": "voids",
+    "written_off": "write-offs",
+    "credited": "credits",
+    "recovered": "recoveries",
+}
 
 
 class ReceivablesRow(Value, frozen=True):
@@ -56,7 +61,8 @@ Pairing: TypeAlias = tuple[tuple[ReceivablesRow, ...], tuple[Break, ...], tuple[
 def compare_receivables(books: BooksInput) -> Pairing:
     """Rows, breaks and pairs. A document that was created but is not posted does not stand in the ledger."""
     comparison = _Comparison(
-        msgspec.structs.replace(books, billing_documents=fold_endings(books.billing_documents))
+        msgspec.structs.replace(books, billing_documents=fold_endings(books.billing_documents)),
+        OpenAt(books.billing_documents, books.cut_off),
     )
     comparison.run()
     rows = tuple(
@@ -82,8 +88,9 @@ def compare_receivables(books: BooksInput) -> Pairing:
 class _Comparison:
     """The walk over both listings."""
 
-    def __init__(self, books: BooksInput) -> None:
+    def __init__(self, books: BooksInput, open_at_billing: OpenAt) -> None:
         self.books = books
+        self.open_at_billing = open_at_billing
         self.totals = Totals(BILLING_ERP)
         self.breaks: list[Break] = []
         self.pairs: list[PairedDocument] = []
@@ -97,7 +104,8 @@ class _Comparison:
 
     def run(self) -> None:
         known: set[str] = set()
-        amounts = OpenAmounts(self.totals)
+        open_at_erp = OpenAt(self.books.erp_documents, self.books.cut_off)
+        amounts = OpenAmounts(self.totals, self.open_at_billing, open_at_erp)
         for source in self.books.billing_documents:
             held = self.standing.get(source.id, []) if source.id not in known else []
             known.add(source.id)
@@ -318,6 +326,7 @@ def _same_period(recorded: RecordedPosting, found: ListedDocument) -> bool:
 
 def _word(expected: Expected) -> str:
     words = {"invoices": "invoice", "credits": "credit memo", "voids": "void", "write-offs": "write-off"}
+    words["recoveries"] = "recovery"
     return words.get(expected.measure, expected.kind.replace("_", " "))
 
 

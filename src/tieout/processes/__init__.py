@@ -10,6 +10,7 @@ from tieout.processes.close_won import close_won
 from tieout.processes.credit_invoice import credit_invoice
 from tieout.processes.refund_payment import refund_payment
 from tieout.processes.sync_account import sync_account
+from tieout.processes.watch_dispute import watch_dispute
 
 PROCESSES: dict[str, Process] = {
     process.kind: process
@@ -21,5 +22,6 @@ PROCESSES: dict[str, Process] = {
         apply_payment,
         credit_invoice,
         refund_payment,
+        watch_dispute,
     )
 }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from tieout.canonical.ids import Ref
+from tieout.canonical.invoice import CreditMemo, Invoice, Obligation
 from tieout.canonical.party import LegalEntity
-from tieout.canonical.payment import Payment
+from tieout.canonical.payment import Application, Payment
 from tieout.canonical.write import Fields
 from tieout.engine.keys import trace_of
 from tieout.engine.ledger import posted_need
@@ -12,6 +15,7 @@ from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import Facts, Ignored, Need, NotYet
 from tieout.finance.cash import post_payment
+from tieout.finance.posting import post_invoice
 from tieout.processes.periods import in_period
 from tieout.processes.routes import customer_at_erp, join_deal
 from tieout.processes.write_back import show_at_billing
@@ -26,6 +30,9 @@ async def apply_payment(run: Run, ref: Ref) -> None:
     entity = run.masterdata.entity_of_billing(ref.connection)
     run.decided(entity, entity.erp)
     await join_deal(run, *(part.invoice for part in payment.applications))
+    if len(payment.applications) > 1:
+        for part in payment.applications:
+            run.tell_in_story_of(part.invoice)
     customer = await customer_at_erp(run, payment.customer, entity)
     facts = Facts(
         amount_minor=payment.amount_minor,
@@ -40,7 +47,7 @@ async def apply_payment(run: Run, ref: Ref) -> None:
     write = await in_period(run, entity, posting.write, standing)
     receipt = await run.create(entity.erp, "payment.create", write, source=ref, facts=facts)
     receipt = await run.posted(entity.erp, "payment.create", receipt, source=ref)
-    settled, missing = await _applications(run, payment, entity)
+    settled, missing = await _applications(run, payment, entity, customer)
     if settled:
         target = Ref(connection=entity.erp, kind="payment", id=receipt.external_id)
         fields: Fields = {"applications": settled, "currency": payment.currency}
@@ -51,7 +58,7 @@ async def apply_payment(run: Run, ref: Ref) -> None:
 
 
 async def _applications(
-    run: Run, payment: Payment, entity: LegalEntity
+    run: Run, payment: Payment, entity: LegalEntity, customer: str
 ) -> tuple[tuple[tuple[str, int], ...], list[Need]]:
     """The whole apply list as far as its invoices stand in the ERP, and the needs of the rest."""
     settled: dict[str, int] = {}
@@ -63,5 +70,41 @@ async def _applications(
             what = f"invoice {part.invoice.id} to be posted at {entity.erp}"
             missing.append(Need(key=key, what=what, on_lane=str(part.invoice), producer=part.invoice))
         else:
+            if part.after_write_off:
+                document = await _recovered(run, part, entity, customer)
             settled[document] = settled.get(document, 0) + part.amount_minor
     return tuple(sorted(settled.items())), missing
+
+
+async def _recovered(run: Run, part: Application, entity: LegalEntity, customer: str) -> str:
+    """A written-off invoice was paid after all: the document that takes so much of the write-off back on the day of the
+    payment, and that the payment then settles. The invoice and its write-off stay as they stand. Answers its ERP id."""
+    invoice = await run.read(Invoice, part.invoice)
+    source = replace(part.invoice, kind="invoice_payment", id=part.id)
+    memos = [
+        await run.read(CreditMemo, replace(part.invoice, kind="credit_memo", id=id_)) for id_ in invoice.memos
+    ]
+    facts = Facts(
+        amount_minor=part.amount_minor, currency=invoice.currency, entity=entity.code, number=invoice.number
+    )
+    posting = run.posting(
+        post_invoice,
+        invoice,
+        Obligation(kind="recovered", subject=source, occurred_at=part.applied_at),
+        entity,
+        customer,
+        run.masterdata,
+        memos=tuple(memos),
+        open_minor=part.amount_minor,
+    )
+    if posting.write is None:
+        raise Ignored(posting.explanation[0])
+    # Under the invoice's own number it would look like the invoice, made twice.
+    write = replace(posting.write, number=part.id)
+    standing = run.standing(entity.erp, "invoice.recover", source)
+    write = await in_period(run, entity, write, standing)
+    receipt = await run.create(
+        entity.erp, "invoice.create", write, source=source, obligation="invoice.recover", facts=facts
+    )
+    await run.posted(entity.erp, "invoice.create", receipt, source=source, obligation="invoice.recover")
+    return receipt.external_id

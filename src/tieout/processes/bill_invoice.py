@@ -12,6 +12,7 @@ from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import Facts, Ignored
 from tieout.finance.posting import post_invoice
+from tieout.processes.balance import credit_was_used, settle_with_credit
 from tieout.processes.periods import in_period
 from tieout.processes.routes import account_of, customer_at_erp
 from tieout.processes.write_back import show_at_billing, show_at_crm
@@ -45,6 +46,7 @@ async def bill_invoice(run: Run, ref: Ref) -> None:
     if original is not None:
         await show_at_billing(run, ref, original, shown)
         await show_at_crm(run, invoice, await account_of(run, invoice.customer), original, shown)
+        await credit_was_used(run, invoice, _facts(invoice, entity))
 
 
 async def _make_good(
@@ -52,17 +54,19 @@ async def _make_good(
 ) -> Receipt | None:
     """One obligation: the receipt of its document, or None where the entity's rules ask for none."""
     name, operation = _NAMES[due.kind][0], operation_of(invoice, due)
-    facts = Facts(
-        amount_minor=invoice.total_minor, currency=invoice.currency, entity=entity.code, number=invoice.number
-    )
+    facts = _facts(invoice, entity)
     standing = run.standing(entity.erp, name, invoice.ref)
+    rest = open_minor(invoice) if due.kind != "finalised" else 0
+    gone = "written_off" in (kind for kind, at in invoice.transitions if at <= due.occurred_at)
+    # What was written off before is settled already: a void then settles nothing more.
+    settles = due.kind == "written_off" or (due.kind == "voided" and not gone)
+    applied = ((original.external_id, rest),) if settles and rest and original is not None else ()
     if standing is not None and due.kind != "finalised":
         # Made good as things stood then: what is open has changed since, by this very document.
         receipt = await run.settled(standing, facts)
     else:
-        later = due.kind != "finalised"
-        rest = open_minor(invoice, due) if later else None
-        memos = [replace(invoice.ref, kind="credit_memo", id=id_) for id_ in invoice.memos] if later else []
+        memos = [replace(invoice.ref, kind="credit_memo", id=id_) for id_ in invoice.memos]
+        memos = memos if due.kind != "finalised" else []
         posting = run.posting(
             post_invoice,
             invoice,
@@ -70,9 +74,9 @@ async def _make_good(
             entity,
             customer,
             run.masterdata,
-            applies_to=((original.external_id, rest),) if rest and original is not None else (),
+            applies_to=applied,
             memos=tuple([await run.read(CreditMemo, memo) for memo in memos]),
-            open_minor=rest,
+            open_minor=rest if due.kind != "finalised" else None,
         )
         if posting.write is None:
             return None
@@ -80,7 +84,24 @@ async def _make_good(
         receipt = await run.create(
             entity.erp, operation, write, source=invoice.ref, obligation=name, facts=facts
         )
-    return await run.posted(entity.erp, operation, receipt, source=invoice.ref, obligation=name)
+    receipt = await run.posted(entity.erp, operation, receipt, source=invoice.ref, obligation=name)
+    if made := credit_made(invoice, due):
+        await settle_with_credit(run, invoice.ref, made, receipt.external_id, applied, invoice, entity)
+    return receipt
+
+
+def _facts(invoice: Invoice, entity: LegalEntity) -> Facts:
+    return Facts(
+        amount_minor=invoice.total_minor, currency=invoice.currency, entity=entity.code, number=invoice.number
+    )
+
+
+def credit_made(invoice: Invoice, due: Obligation) -> str:
+    """The reason under which this obligation's document stands for credit of the customer, or nothing: a negative
+    invoice makes credit, and the void of one that was settled with credit gives that back as its own."""
+    if due.kind == "finalised" and invoice.total_minor < 0:
+        return "negative_invoice"
+    return "given_back" if due.kind == "voided" and invoice.balance_minor > 0 else ""
 
 
 def operation_of(invoice: Invoice, due: Obligation) -> str:
@@ -90,7 +111,8 @@ def operation_of(invoice: Invoice, due: Obligation) -> str:
     return "credit_memo.create" if memo else "invoice.create"
 
 
-def open_minor(invoice: Invoice, due: Obligation) -> int:
-    """What a void or a write-off takes away: the total less what credit memos, and payments, have settled."""
-    settled = invoice.credited_minor + (invoice.paid_minor if due.kind == "written_off" else 0)
-    return abs(invoice.total_minor) - settled
+def open_minor(invoice: Invoice) -> int:
+    """What a void or a write-off finds open: the total less what memos, payments (before it was given up) and the
+    customer's credit have settled."""
+    paid = invoice.paid_minor - invoice.recovered_minor
+    return abs(invoice.total_minor) - invoice.credited_minor - paid - max(0, invoice.balance_minor)

@@ -9,6 +9,7 @@ from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import Facts, Ignored, Need, NotYet
 from tieout.finance.credit import post_credit_memo
+from tieout.processes.balance import settle_with_credit
 from tieout.processes.periods import in_period
 from tieout.processes.routes import customer_at_erp
 from tieout.processes.write_back import show_at_billing
@@ -46,6 +47,9 @@ async def credit_invoice(run: Run, ref: Ref) -> None:
     write = await in_period(run, entity, posting.write, standing)
     receipt = await run.create(entity.erp, "credit_memo.create", write, source=ref, facts=facts)
     receipt = await run.posted(entity.erp, "credit_memo.create", receipt, source=ref)
+    if memo.to_balance_minor:
+        settles = ((corrected, applied),) if applied else ()
+        await settle_with_credit(run, ref, "credited", receipt.external_id, settles, invoice, entity)
     shown = "posted"
     if memo.voided_at is not None:
         await _take_back(run, memo, invoice, customer)

@@ -46,6 +46,8 @@ async def tell_trace(hub: Hub, term: str) -> Story:
     # Twice: what a payment settled leads to the deal, and the deal to its account.
     for _ in range(2):
         lane_ids |= await _kin(hub, lane_ids)
+    for lane_id in list(lane_ids):
+        lane_ids |= {row[0] for row in await hub.store.fetch(stories.LINKED_TO, {"on_lane": lane_id})}
     subjects: list[Subject] = []
     moments: list[Moment] = []
     for lane_id in sorted(lane_ids):
@@ -122,7 +124,7 @@ async def _tell_lane(hub: Hub, lane_id: str, subjects: list[Subject], moments: l
     rows = await hub.store.fetch(stories.LANE, of_lane)
     if not rows:
         return
-    ref, state, blocker = parse_ref(lane_id), rows[0][11], rows[0][13]
+    ref, state, blocker = parse_ref(lane_id), rows[0][12], rows[0][14]
     order = await _order(hub, ref) if ref.kind == "opportunity" else None
     own = [own_subject(ref, state, order)]
     moments += [of_event(row) for row in await hub.store.fetch_long(inbox.OF_LANE, of_lane)]

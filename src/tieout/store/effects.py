@@ -43,6 +43,19 @@ CONFIRM = Statement(
        resolved_by = :resolved_by, error = '' WHERE effect_key = :effect_key AND state IN ('SENT', 'UNKNOWN')""",
     rows=1,
 )
+# What left together in one call, frozen before the bytes leave. The same members again are the same batch.
+BATCH = Statement(
+    "batches.freeze",
+    """INSERT INTO batches (batch_id, connection, operation, members, sent_at)
+       VALUES (:batch, :connection, :operation, :members, :now)
+       ON CONFLICT (batch_id) DO UPDATE SET sent_at = excluded.sent_at""",
+)
+BATCHED = Statement(
+    "effects.batched",
+    "UPDATE effects SET batch = :batch WHERE effect_key IN (SELECT value FROM json_each(:keys))",
+    postgres="""UPDATE effects SET batch = :batch
+       WHERE effect_key IN (SELECT jsonb_array_elements_text(CAST(:keys AS JSONB)))""",
+)
 # Evidence may arrive while the call itself is still out: whoever comes second finds it confirmed with the same id.
 CONFIRM_BY_EVIDENCE = Statement(
     "effects.confirm_by_evidence",

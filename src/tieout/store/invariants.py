@@ -1,6 +1,8 @@
-"""What must never be so: each invariant is a query that answers no row. `now` technical, `real_now` real microseconds.
+"""What must never be so: each invariant is a query that answers no row. `now` technical, `real_now` real microseconds,
+`company` ours.
 
-The ids are those of `docs/` and of alerts. The hub runs them hourly; the simulation after every run.
+The ids are those of `docs/` and of alerts; `engine/invariants.py` lists every one in all its forms. The hub runs them
+hourly; the simulation after every run.
 """
 
 from __future__ import annotations
@@ -18,8 +20,27 @@ class Invariant(NamedTuple):
     rows: Statement
 
 
-def _query(name: str, sql: str) -> Statement:
-    return Statement(f"invariants.{name}", sql, returns=True)
+def _query(name: str, sql: str, *, postgres: str | None = None) -> Statement:
+    return Statement(f"invariants.{name}", sql, returns=True, postgres=postgres)
+
+
+# Documents of which a source has one at most, at each connection.
+_ONCE = (("I02", "customer"), ("I03", "subscription"), ("I04", "payment", "refund"))
+
+
+def _made_twice(id_: str, *kinds: str) -> Invariant:
+    listed = ", ".join(f"'{kind}'" for kind in kinds)
+    return Invariant(
+        id_,
+        f"one source with two of these at one connection: {', '.join(kinds)}",
+        _query(
+            f"{kinds[0]}_twice",
+            f"""SELECT documents.connection, documents.kind, documents.source, COUNT(*) FROM documents
+               JOIN lanes ON lanes.lane_id = documents.lane_id WHERE documents.kind IN ({listed})
+               AND documents.status <> 'WITHDRAWN' AND lanes.generation = 0
+               GROUP BY documents.connection, documents.kind, documents.source HAVING COUNT(*) > 1 LIMIT 20""",
+        ),
+    )
 
 
 # The longest any connector's absence takes to be conclusive, and five minutes.
@@ -177,12 +198,78 @@ ALL: tuple[Invariant, ...] = (
         _query(
             "dead_lease",
             """SELECT lanes.lane_id, lanes.worker_id FROM lanes LEFT JOIN workers ON workers.worker_id = lanes.worker_id
-               WHERE lanes.state = 'leased' AND COALESCE(workers.lease_until, 0) < :real_now - 60000000 LIMIT 20""",
+               WHERE lanes.state = 'leased' AND COALESCE(workers.lease_until, 0) < CAST(:real_now AS BIGINT) - 60000000
+               LIMIT 20""",
+        ),
+    ),
+    Invariant(
+        "I01",
+        "one billing document with two documents at an ERP, without an approved repost",
+        _query(
+            "document_twice",
+            """SELECT documents.connection, documents.kind, documents.reason, documents.source, COUNT(*) FROM documents
+               JOIN lanes ON lanes.lane_id = documents.lane_id WHERE documents.kind IN ('invoice', 'credit_memo')
+               AND documents.status <> 'WITHDRAWN' AND lanes.generation = 0
+               GROUP BY documents.connection, documents.kind, documents.reason, documents.source
+               HAVING COUNT(*) > 1 LIMIT 20""",
+        ),
+    ),
+    *(_made_twice(id_, *kinds) for id_, *kinds in _ONCE),
+    Invariant(
+        "I12",
+        "a deferral into another period that nobody approved",
+        _query(
+            "release_unapproved",
+            """SELECT approval_id, state FROM approvals WHERE action = 'release_period' AND state IN ('approved',
+               'executed') AND (checker = '' OR decided_at IS NULL) LIMIT 20""",
+        ),
+    ),
+    Invariant(
+        "I20",
+        "an effect of another company",
+        _query(
+            "other_company",
+            """SELECT effect_key FROM effects
+               WHERE SUBSTR(effect_key, 1, LENGTH(:company) + 1) <> :company || '|' LIMIT 20""",
+        ),
+    ),
+    Invariant(
+        "I24",
+        "an amount that is no integer, or has no currency",
+        _query(
+            "amounts",
+            """SELECT effect_key, total_minor, tax_minor, currency FROM documents
+               WHERE typeof(total_minor) <> 'integer' OR typeof(tax_minor) <> 'integer'
+               OR (currency = '' AND (total_minor <> 0 OR tax_minor <> 0)) LIMIT 20""",
+            postgres="""SELECT effect_key, total_minor, tax_minor, currency FROM documents
+               WHERE pg_typeof(total_minor)::text <> 'bigint' OR pg_typeof(tax_minor)::text <> 'bigint'
+               OR (currency = '' AND (total_minor <> 0 OR tax_minor <> 0)) LIMIT 20""",
+        ),
+    ),
+    Invariant(
+        "I25",
+        "posted longer ago than any doubt lasts, not shown at the CRM, and no exception says so",
+        _query(
+            "not_shown",
+            f"""SELECT documents.effect_key, documents.number FROM documents JOIN lanes ON
+               lanes.lane_id = documents.lane_id WHERE documents.kind = 'invoice' AND documents.status = 'POSTED'
+               AND documents.verified_at < :now - {_DOUBT_MICROS} AND lanes.state = 'idle'
+               AND NOT EXISTS (SELECT 1 FROM assigns WHERE assigns.lane_id = documents.lane_id
+                 AND assigns.field_group = 'mirror' AND assigns.state IN ('CONFIRMED', 'REJECTED'))
+               AND NOT EXISTS (SELECT 1 FROM exceptions WHERE exceptions.lane_id = documents.lane_id
+                 AND exceptions.state <> 'resolved') LIMIT 20""",
         ),
     ),
 )
 NOT_IDLE = Statement(
     "invariants.not_idle",
     "SELECT lane_id, subject_id, state FROM lanes WHERE state IN ('parked', 'waiting') ORDER BY lane_id",
+    returns=True,
+)
+# The frozen requests of whatever stands outside.
+CONFIRMED = Statement(
+    "invariants.confirmed",
+    """SELECT effect_key, connection, lane_id, external_id, request FROM effects WHERE state = 'CONFIRMED'
+       AND operation NOT LIKE '%.post'""",
     returns=True,
 )

@@ -2,9 +2,7 @@
 
 from tieout.store.statements import Statement
 
-_CLAIMED = (
-    "lane_id, connection, kind, subject_id, fence, last_seq, hints, attempts, generation, frozen, trace"
-)
+_CLAIMED = "lane_id, connection, kind, subject_id, fence, last_seq, hints, attempts, generation, frozen, trace, replay"
 CLAIM = Statement(
     "lanes.claim",
     f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
@@ -31,7 +29,8 @@ GUARD = Statement(
 FINISH = Statement(
     "lanes.finish",
     """UPDATE lanes SET state = CASE WHEN hints > :hints THEN 'ready' ELSE 'idle' END, due_at = :now, attempts = 0,
-       worker_id = '', run_id = :run_id, blocker = '', trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
+       worker_id = '', run_id = :run_id, blocker = '', trace = :trace, replay = ''
+       WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
 # Back to the line, not before `due_at`: a hint that comes meanwhile is read by that same run.
@@ -44,7 +43,7 @@ AGAIN = Statement(
 PARK = Statement(
     "lanes.park",
     """UPDATE lanes SET state = 'parked', worker_id = '', run_id = :run_id, blocker = :blocker, attempts = 0,
-       trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
+       trace = :trace, replay = '' WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
 # Waiting: granted at once when the need was met meanwhile; the need's row is locked by the statement before.
@@ -72,6 +71,8 @@ RELEASE = Statement(
     """UPDATE lanes SET state = 'ready', due_at = :now, blocker = '', attempts = 0
        WHERE lane_id = :lane_id AND state IN ('parked', 'idle', 'waiting', 'ready')""",
 )
+# Marks the coming runs as somebody's replay, until one of them ends.
+REPLAY = Statement("lanes.replay", "UPDATE lanes SET replay = :replay WHERE lane_id = :lane_id", rows=1)
 REPOST = Statement(
     "lanes.repost",
     "UPDATE lanes SET generation = generation + 1, frozen = '' WHERE lane_id = :lane_id",
@@ -124,6 +125,11 @@ RENEW = Statement(
     "workers.renew",
     "UPDATE workers SET lease_until = :until WHERE worker_id = :worker AND lease_until > :real_now",
     rows=1,
+)
+# The one process on a database file knows that whoever was there before it is gone.
+OTHERS_ARE_GONE = Statement(
+    "workers.others_are_gone",
+    "UPDATE workers SET lease_until = :real_now WHERE worker_id <> :worker AND lease_until > :real_now",
 )
 LEAVE = Statement("workers.leave", "DELETE FROM workers WHERE worker_id = :worker")
 FORGET_DEAD = Statement(

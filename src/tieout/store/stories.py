@@ -6,7 +6,7 @@ _MATCH = "lane_id, trace"
 LANE = Statement(
     "stories.lane",
     """SELECT lane_id, connection, kind, subject_id, fence, last_seq, hints, attempts, generation, frozen,
-       trace, state, due_at, blocker FROM lanes WHERE lane_id = :lane_id""",
+       trace, replay, state, due_at, blocker FROM lanes WHERE lane_id = :lane_id""",
     returns=True,
 )
 LANES_OF_TRACE = Statement(
@@ -36,6 +36,12 @@ EFFECTS_BY_SOURCE = Statement(
 EFFECT_LANES_OF_TRACE = Statement(
     "stories.effect_lanes_of_trace", "SELECT DISTINCT lane_id FROM effects WHERE trace = :trace", returns=True
 )
+# A document that belongs to several stories: a payment over invoices of several deals.
+LINK = Statement(
+    "stories.link",
+    "INSERT INTO links (on_lane, lane_id) VALUES (:on_lane, :lane_id) ON CONFLICT (on_lane, lane_id) DO NOTHING",
+)
+LINKED_TO = Statement("stories.linked_to", "SELECT lane_id FROM links WHERE on_lane = :on_lane", returns=True)
 # Each by its own index: one OR over three columns would read the whole table.
 DOCUMENTS_BY_NUMBER = Statement(
     "stories.documents_by_number",

@@ -86,6 +86,9 @@ lanes = Table(
     _text("content", server_default=""),
     _text("frozen", server_default=""),
     _text("trace", server_default=""),
+    _text(
+        "replay", server_default=""
+    ),  # who asked for the coming run, why and from where, until it has ended
 )
 Index("lanes_trace", lanes.c.trace)
 _partial("lanes_ready", "state = 'ready'", lanes.c.due_at)
@@ -102,6 +105,22 @@ workers = Table(
     _number("batch"),
     _text("host", server_default=""),
     _number("pid"),
+)
+
+# What a connection takes at once, shrunk by its refusals, and how the living workers share it.
+budgets = Table(
+    "budgets",
+    metadata,
+    _text("connection", primary_key=True),
+    Column("allowed", BigInteger, nullable=False),
+    _number("shrunk_at"),
+)
+permits = Table(
+    "permits",
+    metadata,
+    _text("connection", primary_key=True),
+    _text("worker_id", primary_key=True),
+    _number("held"),
 )
 
 runs = Table(
@@ -150,6 +169,7 @@ effects = Table(
     _text("error", server_default=""),
     _text("run_id", server_default=""),
     _text("trace", server_default=""),
+    _text("batch", server_default=""),
     UniqueConstraint("document_key", name="effects_document_key"),
 )
 Index("effects_lane", effects.c.lane_id)
@@ -157,6 +177,17 @@ _partial("effects_external", "external_id <> ''", effects.c.external_id)
 Index("effects_source", effects.c.source)
 Index("effects_trace", effects.c.trace)
 _partial("effects_in_doubt", "state IN ('SENT', 'UNKNOWN')", effects.c.sent_at)
+
+# Effects that left together in one call, under a wire key of its own: frozen before the bytes leave.
+batches = Table(
+    "batches",
+    metadata,
+    _text("batch_id", primary_key=True),
+    _text("connection"),
+    _text("operation"),
+    _text("members"),  # effect keys with their send epoch, as JSON
+    _moment("sent_at", null=False),
+)
 
 assigns = Table(
     "assigns",
@@ -229,6 +260,14 @@ _partial(
     crosswalk.c.kind,
     crosswalk.c.external_id,
     unique=True,
+)
+
+# Documents told in each other's stories, where one trace does not hold both.
+links = Table(
+    "links",
+    metadata,
+    _text("on_lane", primary_key=True),
+    _text("lane_id", primary_key=True),
 )
 
 # One row per thing that somebody may wait for: waiter and binder lock this one row and look again.

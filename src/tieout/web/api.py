@@ -1,6 +1,6 @@
 """The JSON API: what stands, what happened, what waits for a person; and the commands, as an actor.
 
-There is no sign-in yet: in local mode it answers this machine only (`app.py` sees to that), and answers say so.
+There is no sign-in yet: it answers this machine only (`app.py` sees to that), and in local mode answers say so.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The ASGI application: webhooks on a bare route before the framework, then API and pages.
 
-Webhooks, health and metrics answer everybody; the rest answers this machine only while there is no sign-in.
+Webhooks, health and metrics answer everybody; the rest answers this machine only, in every mode, while there is no
+sign-in.
 """
 
 from __future__ import annotations
@@ -40,7 +41,6 @@ class Web:
 
     def __init__(self, app: App, wake: Callable[[], None]) -> None:
         self._hooks = Hooks(app.hub, app.settings.web.max_body_bytes, wake)
-        self._local = app.settings.local_mode
         self._names = LOOPBACK | {app.settings.web.host}
         self._rest = Litestar(
             route_handlers=[api.router, *api.open_to_all, *pages.handlers],
@@ -57,7 +57,7 @@ class Web:
             if path.startswith(PREFIX):
                 await self._hooks(scope, receive, send)
                 return
-            if self._local and path not in _OPEN and (why := self._stranger(scope)):
+            if path not in _OPEN and (why := self._stranger(scope)):
                 await refuse(send, 403, why)
                 return
             send = _secured(send, cacheable=path.startswith("/static/"))
@@ -67,11 +67,11 @@ class Web:
         """Why a request is turned away: not of this machine, or sent here under a foreign name by a web page."""
         client = scope.get("client")
         if client is not None and client[0] not in LOOPBACK:
-            return "local mode answers this machine only: there is no sign-in yet"
+            return "pages and API answer this machine only: there is no sign-in yet"
         host = next((value.decode("latin-1") for key, value in scope["headers"] if key == b"host"), "")
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         if name.strip("[]") not in self._names:
-            return f"local mode answers under the names {', '.join(sorted(self._names))}, not {name!r}"
+            return f"pages and API answer under the names {', '.join(sorted(self._names))}, not {name!r}"
         return ""
 
 

@@ -6,13 +6,14 @@ Signature over the raw bytes, then the event is stored, and only then 2xx. Nothi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache
 from typing import Any, TypeAlias
 
 import msgspec
 import structlog
 
 from tieout.canonical.outcome import Misconfigured
-from tieout.connectors.contract import Forged, Inbound, Malformed
+from tieout.connectors.contract import Forged, Inbound, Malformed, WebhookAnswer
 from tieout.engine import inbox, pinning
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Connection, Hub
@@ -26,8 +27,13 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 log = structlog.get_logger("tieout.hooks")
 PREFIX = "/hooks/"
 _LENGTH = b"content-length"
-_TAKEN = b"{}"
-_TAKEN_HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+_TAKEN = WebhookAnswer(content_type="application/json", body=b"{}")
+
+
+@cache
+def _taken_headers(answer: WebhookAnswer) -> list[tuple[bytes, bytes]]:
+    length = str(len(answer.body)).encode()
+    return [(b"content-type", answer.content_type.encode()), (b"content-length", length)]
 
 
 class TooLarge(Exception):
@@ -39,7 +45,8 @@ class Gone(Exception):
 
 
 class Hooks:
-    """`POST /hooks/{connection}` as an ASGI application. `wake` is called when something was taken in."""
+    """`POST /hooks/{connection}`, with more path behind it where the connector verifies by it, as an ASGI application.
+    `wake` is called when something was taken in."""
 
     def __init__(self, hub: Hub, max_body_bytes: int, wake: Callable[[], None]) -> None:
         self._hub = hub
@@ -50,10 +57,12 @@ class Hooks:
         if scope["method"] != "POST":
             await refuse(send, 405, "send a POST")
             return
-        name = scope["path"][len(PREFIX) :]
+        name, below, _ = scope["path"][len(PREFIX) :].partition("/")
         connection = self._hub.connections.get(name)
         api = None if connection is None else pinning.inner(connection)
-        if connection is None or not isinstance(api, Inbound) or not connection.has_webhook_secret:
+        if below and not getattr(api, "secret_in_path", False):
+            connection = None
+        if connection is None or not isinstance(api, Inbound) or not api.accepts_webhooks:
             await refuse(
                 send, 404, "no webhooks are taken here: unknown connection, or it has no webhook secret"
             )
@@ -71,10 +80,10 @@ class Hooks:
         self, connection: Connection, api: Inbound, scope: Scope, body: bytes, send: Send
     ) -> None:
         now = self._hub.clock.now()
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        headers[":path"] = scope["path"]
         try:
-            api.verify(
-                {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}, body, now
-            )
+            api.verify(headers, body, now)
         except Forged as forged:
             await self._forged(connection.name, forged)
             await refuse(send, 401, "the signature is missing, wrong or too old")
@@ -95,8 +104,9 @@ class Hooks:
             await refuse(send, 503, "the store cannot take it now; send it again", ("retry-after", "5"))
             return
         self._wake()
-        await send({"type": "http.response.start", "status": 200, "headers": _TAKEN_HEADERS})
-        await send({"type": "http.response.body", "body": _TAKEN})
+        answer = getattr(api, "answer", _TAKEN)
+        await send({"type": "http.response.start", "status": 200, "headers": _taken_headers(answer)})
+        await send({"type": "http.response.body", "body": answer.body})
 
     async def _forged(self, name: str, forged: Forged) -> None:
         """Counted, and nothing else is kept of it."""

@@ -77,6 +77,9 @@ class Business:
     async def edit_deal(self, deal: str, **fields: Any) -> None:
         await self.world.act("salesforce", "update", object="Opportunity", id=deal, fields=fields)
 
+    async def rename(self, account: str, name: str) -> None:
+        await self.world.act("salesforce", "update", object="Account", id=account, fields={"Name": name})
+
     # -- billing ------------------------------------------------------------------------------------------------
     def invoices(self, entity: str = "us", deal: str | None = None) -> list[dict[str, Any]]:
         """The invoices of a legal entity's billing account, oldest first, as the twin holds them."""
@@ -122,6 +125,26 @@ class Business:
         given: dict[str, Any] = {"refund": refund} if refund else {}
         return await self.world.act(
             "stripe", "credit", account=ACCOUNT[entity], invoice=invoice, lines=lines, **given
+        )
+
+    async def change(
+        self, subscription: str, items: list[dict[str, Any]], entity: str = "us", **more: Any
+    ) -> Any:
+        """An operator changes what is subscribed to; invoiced at once unless `proration_behavior` says otherwise."""
+        given = {"proration_behavior": "always_invoice", **more}
+        return await self.world.act(
+            "stripe",
+            "change_subscription",
+            account=ACCOUNT[entity],
+            subscription=subscription,
+            items=items,
+            **given,
+        )
+
+    async def credit_amount(self, invoice: str, amount: int, entity: str = "us", **more: Any) -> Any:
+        """So much of the whole invoice, tax included, without naming a line."""
+        return await self.world.act(
+            "stripe", "credit", account=ACCOUNT[entity], invoice=invoice, amount=amount, **more
         )
 
     async def void(self, invoice: str, entity: str = "us") -> Any:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tieout.store import effects, inbox, invariants, people, waits
+from tieout.engine import invariants
+from tieout.store import effects, inbox, people, waits
+from tieout.store.invariants import NOT_IDLE
 from tieout_lab.simulation.truth import Truth, books
 from tieout_lab.simulation.world import SimulatedWorld
 
@@ -24,19 +26,39 @@ async def inside(world: SimulatedWorld) -> list[str]:
     """What is wrong in what the hub wrote down."""
     if world.app is None:
         return []
+    broken = [one for one in await invariants.examine(world.app.hub) if one.state == "broken"]
+    return [f"{one.id} {row}" for one in broken for row in one.rows]
+
+
+async def along_the_way(world: SimulatedWorld) -> list[str]:
+    """What was wrong while it happened, and what was promised and not kept."""
+    assert world.app is not None  # noqa: S101 - a world at rest has a living process
     hub = world.app.hub
-    found = []
-    given = {"now": hub.now(), "real_now": hub.real_now()}
-    for invariant in invariants.ALL:
-        rows = await hub.store.fetch(invariant.rows, given)
-        found += [f"{invariant.id} {invariant.text}: {row}" for row in rows]
-    return found
+    found = list(world.history.wrong)
+    for connection, event_id in sorted(world.history.acknowledged):
+        known = await hub.store.fetch(inbox.KNOWN, {"connection": connection, "event_id": event_id})
+        if not known:
+            found.append(f"I06 {event_id} of {connection} was acknowledged and is not there")
+    return found + leaked(world)
+
+
+def leaked(world: SimulatedWorld) -> list[str]:
+    """I19: the secrets of this company that stand in the hub's database, readable."""
+    secrets = {account.webhook_secret for account in world.billing.accounts.values()}
+    secrets |= {account.api_key for account in world.billing.accounts.values()}
+    secrets |= {line for path in world.directory.glob("*.pem") for line in path.read_text().splitlines()[1:3]}
+    stored = b"".join(path.read_bytes() for path in sorted(world.directory.glob("tieout.db*")))
+    return [
+        f"I19 a secret stands in the database: {one[:6]}..."
+        for one in sorted(secrets)
+        if one.encode() in stored
+    ]
 
 
 async def in_hand(world: SimulatedWorld) -> tuple[str, ...]:
     """Billing and CRM ids that a person has in hand, or that wait behind one: parked and waiting lanes."""
     assert world.app is not None  # noqa: S101 - a world at rest has a living process
-    rows = await world.app.hub.store.fetch(invariants.NOT_IDLE, {})
+    rows = await world.app.hub.store.fetch(NOT_IDLE, {})
     return tuple(row[1] for row in rows)
 
 
@@ -50,7 +72,7 @@ async def stopped(world: SimulatedWorld) -> list[str]:
     assert world.app is not None  # noqa: S101 - as above
     store = world.app.hub.store
     found = [f"{row[1]} {row[5]}: {row[9]}"[:300] for row in await store.fetch(people.LIST, {})]
-    for lane_id, _, state in await store.fetch(invariants.NOT_IDLE, {}):
+    for lane_id, _, state in await store.fetch(NOT_IDLE, {}):
         if state == "waiting":
             rows = await store.fetch(waits.OF_LANE, {"lane_id": lane_id})
             found += [f"{lane_id} waits for {row[2]}" for row in rows]

@@ -120,17 +120,30 @@ class Truth:
             return
         tax = sum(int(part["amount"]) for part in invoice["total_taxes"] or [])
         total = int(invoice["total"])
+        if total < 0:
+            when = moments["finalized_at"]
+            yield self._of(entity, "creditMemo", "negative_invoice", invoice, -total, -tax, when)
+            return
         yield self._of(entity, "invoice", "finalised", invoice, total, tax, moments["finalized_at"])
+        recovered = _recovered(invoice, objects)
+        for part in recovered:
+            amount, paid_at = int(part["amount_paid"]), part["status_transitions"]["paid_at"]
+            yield self._of(entity, "invoice", "recovered", invoice, amount, None, paid_at)
         memos = [
             n
             for n in objects.get("credit_notes", [])
             if n["invoice"] == invoice["id"] and n["status"] != "void"
         ]
         credited = sum(int(note["total"]) for note in memos)
-        for moment, reason in (("voided_at", "voided"), ("marked_uncollectible_at", "written_off")):
-            rest = total - credited - (int(invoice["amount_paid"]) if reason == "written_off" else 0)
-            if moments[moment] and rest:
-                yield self._of(entity, "creditMemo", reason, invoice, rest, None, moments[moment])
+        paid = int(invoice["amount_paid"]) - sum(int(part["amount_paid"]) for part in recovered)
+        lost = total - credited - paid - max(_balance_used(invoice), 0)
+        if moments["marked_uncollectible_at"] and lost:
+            when = moments["marked_uncollectible_at"]
+            yield self._of(entity, "creditMemo", "written_off", invoice, lost, None, when)
+        # What was written off before has left the books already.
+        rest = total - credited - (lost if moments["marked_uncollectible_at"] else 0)
+        if moments["voided_at"] and (rest or moments["marked_uncollectible_at"]):
+            yield self._of(entity, "creditMemo", "voided", invoice, rest, None, moments["voided_at"])
 
     @staticmethod
     def _of(
@@ -152,6 +165,13 @@ class Truth:
         self.known |= {(one.type, one.reason, one.source) for one in owed}
         for one in owed:
             there = self.by_source[one.type, one.reason, one.source]
+            if one.reason == "recovered":  # as many as there were payments, told apart by their sum
+                same = [document for document in there if document["total_minor"] == one.total_minor]
+                if same:
+                    self._equal(f"recovery of {one.source}", one, same[0])
+                elif one.source not in self.excused:
+                    self.say("I09", f"missing: recovery of {one.source}, {one.total_minor} {one.currency}")
+                continue
             name = f"{one.type} ({one.reason or 'cash'}) of {one.source}"
             if len(there) > 1:
                 self.say("I01", f"{len(there)} documents: {name}: {', '.join(d['number'] for d in there)}")
@@ -267,6 +287,24 @@ class Truth:
         for place, rest in sums.items():
             if rest:
                 self.say("I08", f"trial balance of {place} is off by {rest}")
+
+
+def _recovered(invoice: Obj, objects: Obj) -> list[Obj]:
+    """The payments that came after the invoice had been written off."""
+    given_up = invoice["status_transitions"]["marked_uncollectible_at"]
+    return [
+        part
+        for part in objects.get("invoice_payments", [])
+        if part["invoice"] == invoice["id"]
+        and part["status"] == "paid"
+        and given_up
+        and part["status_transitions"]["paid_at"] >= given_up
+    ]
+
+
+def _balance_used(invoice: Obj) -> int:
+    """What of the customer's credit settled the invoice."""
+    return int(invoice["ending_balance"] or 0) - int(invoice["starting_balance"])
 
 
 def books(erp: Obj, billing: Mapping[str, Obj]) -> list[tuple[Any, ...]]:

@@ -1,32 +1,27 @@
-"""A simulated world: the three twins, the demo company's hub, and the lives of the hub's process."""
+"""A simulated world: the three twins, the demo company's hub, and the lives of the hub's processes."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
-
-from tieout.app import App, Ports, compose, read_settings
+from tieout.app import App
 from tieout.connectors.contract import Forged, Inbound, Malformed
 from tieout.engine.inbox import accept
+from tieout.ports import Request
 from tieout.store import lanes
 from tieout.store.database import upgrade
-from tieout.store.sqlite import SqliteStore
+from tieout.store.statements import StoreUnavailable
 from tieout_lab.company import write_company
-from tieout_lab.simulation.ports import (
-    Process,
-    SeededChance,
-    SeededIds,
-    SimulatedStore,
-    SimulatedTransport,
-    Tape,
-    VirtualClock,
-)
+from tieout_lab.simulation.history import History
+from tieout_lab.simulation.node import Node
+from tieout_lab.simulation.ports import Fate, Process, Tape, VirtualClock, draw
+from tieout_lab.simulation.profiles import StoreTrouble
 from tieout_lab.twins import netsuite, salesforce, stripe
 from tieout_lab.twins.kit import Twin
 
@@ -41,7 +36,8 @@ class Unquiet(AssertionError):
 
 
 class SimulatedWorld:
-    """One company in one virtual world. Everything is drawn from `seed`."""
+    """One company in one virtual world, its hub on 1 to 4 processes that share a store. Everything is drawn from
+    `seed`."""
 
     def __init__(
         self,
@@ -50,6 +46,9 @@ class SimulatedWorld:
         echo_suppression: bool = True,
         enforce_keys: bool = True,
         poll_seconds: int = 5,
+        feed: str = "sweep",
+        workers: int = 1,
+        lease_seconds: int = 10,
     ) -> None:
         self.seed = seed
         self.clock = VirtualClock()
@@ -63,70 +62,101 @@ class SimulatedWorld:
         }
         self.by_port = {PORTS[name]: twin for name, twin in self.twins.items()}
         self.file = write_company(
-            self.directory, described, enforce_keys=enforce_keys, poll_seconds=poll_seconds
+            self.directory,
+            described,
+            enforce_keys=enforce_keys,
+            poll_seconds=poll_seconds,
+            lease_seconds=lease_seconds,
+            feed=feed,
         )
         shutil.copy(_template(), self.directory / "tieout.db")
         self.lives = 0
-        self.process = Process()
-        self.app: App | None = None
         self.echo_suppression = echo_suppression
-        self._tasks: list[asyncio.Task[Any]] = []
+        self.enforce_keys = enforce_keys
+        self.tape = Tape(seed)
+        self.history = History()
+        self.nodes = [Node(self, number) for number in range(workers)]
         self.billing.webhooks.post = self._webhook
         self.change: Callable[[App], None] = lambda _: None
-        # Where the coming lives of the hub's process end: (port operation, after it took effect).
+        # Where the coming lives end: (port operation, after it took effect); then what else becomes of them.
         self.deaths: list[tuple[int, bool]] = []
-        self.tape = Tape()
+        self.fates: list[Fate] = []
+        # How long a dead process stays down while others go on, at most.
+        self.down_seconds = 0.0
+        # What goes wrong with the database, and how often anything of the hub's own went wrong.
+        self.store_trouble: StoreTrouble | None = None
+        self.troubles: Counter[str] = Counter()
+        self._hooks = 0
+
+    # -- the hub's processes ------------------------------------------------------------------------------------
+    @property
+    def app(self) -> App | None:
+        """The hub of the first process that would answer now."""
+        return next((node.app for node in self.nodes if node.awake), None)
+
+    @property
+    def process(self) -> Process:
+        """The first process, or what is left of it."""
+        return self.nodes[0].process
 
     async def start(self, *, kill_at: int | None = None, after: bool = False) -> None:
-        """Begin a life of the hub's process; it dies at its `kill_at`-th port operation, if that is given."""
-        self.lives += 1
-        self.process = Process(kill_at=kill_at, after=after, tape=self.tape)
-        store = SqliteStore(self.directory / "tieout.db", threaded=False)
-        ports = Ports(
-            clock=self.clock,
-            ids=SeededIds(self.seed, self.lives),
-            chance=SeededChance(self.seed, self.lives),
-            transport=SimulatedTransport(self.by_port, self.process, self.seed),
-            store=SimulatedStore(store, self.process),
-        )
-        before = asyncio.all_tasks()
-        composed = asyncio.ensure_future(
-            compose(read_settings(self.file), ports, echo_suppression=self.echo_suppression)
-        )
-        await self._or_death(composed)
-        if not self.process.dead.is_set():
-            self.app = composed.result()
-            # Nobody waits for the answer to a command here, and looking costs most of a quiet hour.
-            self.app.hub.policy = replace(self.app.hub.policy, command_poll_real_seconds=5.0)
-            self.change(self.app)
-            await self._or_death(asyncio.ensure_future(self.app.start()))
-        self._tasks = [task for task in asyncio.all_tasks() if task not in before]
-        if self.process.dead.is_set():
-            await self.bury()
-
-    async def _or_death(self, task: asyncio.Task[Any]) -> None:
-        dying = asyncio.ensure_future(self.process.dead.wait())
-        try:
-            await asyncio.wait({task, dying}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            dying.cancel()
+        """Begin a life of the first process; it dies at its `kill_at`-th port operation, if that is given."""
+        await self.nodes[0].start(Fate(kill_at=kill_at, after=after))
 
     async def bury(self) -> None:
-        """The process is dead: its tasks never run again, its store is closed as a crash leaves it."""
-        self.process.dead.set()
-        app, self.app = self.app, None
-        if app is None:
-            return
-        running = [*app.worker.running.values(), *self._tasks]
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        await app.hub.store.close()
+        """Every process is dead."""
+        for node in self.nodes:
+            await node.bury()
+
+    async def live(self) -> None:
+        """Start every process that is dead or has lost its lease and whose time has come; its life ends where `fates`
+        (or `deaths`) says, if it says anything."""
+        now = asyncio.get_running_loop().time()
+        others = any(node.alive for node in self.nodes)
+        for node in self.nodes:
+            if node.alive:
+                continue
+            if node.app is not None:
+                await node.bury()
+                if others and self.down_seconds:
+                    node.begins_at = now + self.down_seconds * draw(self.seed, "down", self.lives)
+            if now >= node.begins_at or not others:
+                await node.start(self._fate())
+
+    def _fate(self) -> Fate:
+        if self.deaths:
+            kill_at, after = self.deaths.pop(0)
+            return Fate(kill_at=kill_at, after=after)
+        return self.fates.pop(0) if self.fates else Fate()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every process lives and none stands still."""
+        return all(node.awake for node in self.nodes)
+
+    def store_fault(self, ordinal: int) -> str | None:
+        """What the database does to the commit of this number in a process's life, if anything."""
+        if self.store_trouble is None:
+            return None
+        fault = self.store_trouble.fault(asyncio.get_running_loop().time(), ordinal)
+        if fault is not None:
+            self.troubles[f"store.{fault}"] += 1
+        return fault
+
+    def late_first_byte(self, request: Request) -> bool:
+        """Whether a request may leave although its process stood still after the check of its lease: only to who
+        enforces our keys whatever the moment."""
+        return self.enforce_keys and request.connection.startswith("netsuite")
 
     async def _webhook(self, url: str, body: bytes, headers: dict[str, str]) -> int:
-        """What the web server does with a webhook, without the socket."""
-        app = self.app
-        if app is None or self.process.dead.is_set():
+        """What the web server of one of the processes does with a webhook, without the socket."""
+        awake = [node for node in self.nodes if node.awake]
+        self._hooks += 1
+        if not awake:
+            return 503
+        node = awake[self._hooks % len(awake)]
+        app = node.app
+        if app is None:
             return 503
         name = url.rsplit("/", 1)[-1]
         api = app.hub.connection(name).api
@@ -141,43 +171,41 @@ class SimulatedWorld:
         except Malformed:
             return 400
         accepting = asyncio.ensure_future(accept(app.hub, events))
-        await self._or_death(accepting)
+        await node.or_death(accepting)
         if not accepting.done():
             accepting.cancel()
             return 0
-        await accepting
+        try:
+            await accepting
+        except StoreUnavailable:
+            return 503
+        self.history.promised(name, events)
         app.worker.wake()
         return 200
 
-    async def live(self) -> None:
-        """Begin the next life; it ends where `deaths` says, if it says anything."""
-        kill_at, after = self.deaths.pop(0) if self.deaths else (None, False)
-        await self.start(kill_at=kill_at, after=after)
-
+    # -- time -----------------------------------------------------------------------------------------------------
     async def rest(self, *, within_seconds: float = 7200.0) -> None:
         """Until nothing is to be done but by persons, through every death that is due on the way."""
         while True:
-            if self.app is None:
-                await self.live()
-            if not self.process.dead.is_set():
-                await self.quiet(within_seconds=within_seconds)
-            if not self.process.dead.is_set():
+            await self.live()
+            if await self.quiet(within_seconds=within_seconds):
                 return
-            await self.bury()
 
-    async def quiet(self, *, within_seconds: float = 7200.0) -> None:
-        """Let virtual time pass until nothing is to be done but by persons, or the process is dead."""
+    async def quiet(self, *, within_seconds: float = 7200.0) -> bool:
+        """Let virtual time pass until nothing is to be done but by persons; False when a process has died."""
         loop = asyncio.get_running_loop()
         deadline, calm = loop.time() + within_seconds, 0
         patience = loop.time() + _DELIVERY_SECONDS
-        while not self.process.dead.is_set():
+        while True:
             await asyncio.sleep(3.0)
+            if not all(node.alive for node in self.nodes):
+                return False
             states = dict(await self._lanes())
             busy = states.get("ready", 0) + states.get("leased", 0)
-            busy += self.twin_work(deliveries=loop.time() < patience)
+            busy += self.twin_work(deliveries=loop.time() < patience) + (not self.complete)
             calm = 0 if busy else calm + 1
             if calm >= 6:
-                return
+                return True
             if loop.time() > deadline:
                 raise Unquiet(f"still busy after {within_seconds:g} s: {states}")
 

@@ -43,6 +43,7 @@ class TrytonProxy(Twin):
             "close_period": lambda given: sabotage.close_period(server, given),
             "reopen_period": lambda given: sabotage.close_period(server, {**given, "state": "open"}),
             "alter": lambda given: sabotage.alter(server, given),
+            "expire_sessions": lambda _: sabotage.expire_sessions(server),
             "empty": lambda _: sabotage.empty(server),
             "kill": lambda _: server.kill(),
             "start": lambda _: server.start(),

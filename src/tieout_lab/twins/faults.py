@@ -14,9 +14,10 @@ CALL_FAULTS = (
     "error_before",  # 500, nothing done
     "error_after",  # done, then 500
     "rate_limited",  # the vendor's own 429
-    "reset",  # done, connection dropped in mid-body
+    "reset",  # done, connection dropped without an answer
     "malformed",  # done, the body cut in half
     "html",  # done, an HTML error page with 200
+    "cut",  # done, connection dropped in the middle of the body
 )
 
 
@@ -74,7 +75,7 @@ class FaultPlan:
         roll, reached = self.draw(operation, ordinal), 0.0
         for kind in CALL_FAULTS:
             rate = self.rates.get(kind, 0.0)
-            if kind in ("timeout_after_work", "late", "error_after", "reset") and not writes:
+            if kind in ("timeout_after_work", "late", "error_after", "reset", "cut") and not writes:
                 continue
             reached += rate
             if rate and roll < reached:

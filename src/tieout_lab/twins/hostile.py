@@ -5,7 +5,9 @@ nothing counts. A document is found by `key` only some time after it was made. I
 is done long after the client has given up. Everything is JSON:
 
     POST   /documents            {"key", ...}  -> 201 {"id", "key", "status": "created", ...}
-    GET    /documents?key=K                    -> 200 {"documents": [...]}, oldest first, those that can be seen
+    POST   /documents/batch      {"documents": [...]} -> 200 {"results": [{"key", ...}]}, last first, some left out
+                                 (done or not), some refused: {"key", "error"}
+    GET    /documents?key=K&key=L              -> 200 {"documents": [...]}, oldest first, those that can be seen
     GET    /documents/{id}                     -> 200, always up to date; 404
     POST   /documents/{id}/post                -> 200 {"status": "posted", ...}; 409 when withdrawn
     DELETE /documents/{id}                     -> 204; 409 when posted
@@ -62,6 +64,7 @@ class HostileTwin(Twin):
                 enforce_keys=False,
             )
         self.route("POST", "/documents", "document.create", self._create)
+        self.route("POST", "/documents/batch", "document.batch", self._batch)
         self.route("GET", "/documents", "document.find", self._find)
         self.route("GET", "/documents/{id}", "document.get", self._get)
         self.route("POST", "/documents/{id}/post", "document.post", self._post)
@@ -85,6 +88,26 @@ class HostileTwin(Twin):
             given = request.json()
         except msgspec.DecodeError:
             return Response(400, {"error": "no JSON"})
+        return self._make(given)
+
+    async def _batch(self, request: Request) -> Response:
+        try:
+            given = request.json()["documents"]
+        except (msgspec.DecodeError, TypeError, KeyError):
+            return Response(400, {"error": "documents are missing"})
+        results = []
+        for one in reversed(given):
+            if self.faults.chance("batch_item_left_undone", self.faults.partial_batch / 2):
+                continue
+            if self.faults.chance("batch_item_refused", self.faults.partial_batch / 2):
+                results.append({"key": one["key"], "error": "not now"})
+                continue
+            answer = self._make(one)
+            if not self.faults.chance("batch_item_unanswered", self.faults.partial_batch):
+                results.append({"key": one["key"], **answer.body})
+        return Response(200, {"results": results})
+
+    def _make(self, given: Any) -> Response:
         if not isinstance(given, dict) or not isinstance(given.get("key"), str) or not given["key"]:
             return Response(400, {"error": "key is missing"})
         body = {name: value for name, value in given.items() if name not in ("id", "status", "number")}
@@ -95,11 +118,11 @@ class HostileTwin(Twin):
         return Response(201, paper.shown())
 
     async def _find(self, request: Request) -> Response:
-        key = request.q("key")
-        if key is None:
+        keys = {value for name, value in request.query if name == "key"}
+        if not keys:
             return Response(400, {"error": "key is missing"})
         delay = self.faults.visibility_delay_seconds
-        found = [p for p in self.papers.values() if p.key == key and visible(p.created, self.clock, delay)]
+        found = [p for p in self.papers.values() if p.key in keys and visible(p.created, self.clock, delay)]
         return Response(200, {"documents": [paper.shown() for paper in found]})
 
     async def _get(self, request: Request) -> Response:

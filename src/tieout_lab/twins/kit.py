@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
+from tieout_lab.twins import deviations
 from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.faults import CALL_FAULTS, FaultPlan, Scripted
 
@@ -86,6 +87,7 @@ class Twin:
     def __init__(self, clock: TwinClock) -> None:
         self.clock = clock
         self.faults = FaultPlan()
+        self.deviations: list[deviations.Deviation] = []
         self.routes: list[Route] = []
         self.actions: dict[str, Callable[[dict[str, Any]], Awaitable[Any] | Any]] = {}
         self.log: list[dict[str, Any]] = []
@@ -120,6 +122,9 @@ class Twin:
 
     async def clock_moved(self) -> None:
         """Called after the control API has moved the business clock: do what has become due."""
+
+    async def open(self) -> None:
+        """Called as the server starts, in its loop."""
 
     async def close(self) -> None:
         """Called as the server stops: nothing goes on in the background."""
@@ -202,12 +207,13 @@ class Twin:
         request.params = matched.groupdict() if matched else {}
         refusal = await self.admit(request, route.operation)
         if refusal is not None:
+            refusal = deviations.deviate(self.deviations, route.operation, refusal)
             entry["status"] = refusal.status
             await _answer(send, refusal)
             return
         fault = self.faults.decide(route.operation, writes=writes)
         if fault is None:
-            response = await route.handler(request)
+            response = deviations.deviate(self.deviations, route.operation, await route.handler(request))
             entry["status"] = response.status
             await _answer(send, response)
             return
@@ -247,6 +253,8 @@ class Twin:
             await _answer(send, self.failed_after_work(request))
         elif kind == "reset":
             _drop(send)
+        elif kind == "cut":
+            await _cut(send, response)
         elif kind == "malformed":
             body, _ = response.encoded()
             await _answer(send, Response(response.status, body[: len(body) // 2] or b"{", response.headers))
@@ -287,6 +295,8 @@ class Twin:
             return self._set_faults(request.json() or {})
         if what == "faults":
             return Response(200, {"counts": dict(self.faults.counts)})
+        if what == "deviate" and request.method == "PUT":
+            return self._set_deviations(request.json() or {})
         if what == "clock":
             given = request.json() if request.body else None
             if given and given.get("business"):
@@ -333,6 +343,13 @@ class Twin:
         except TypeError as error:
             return Response(400, {"error": str(error)})
         return Response(200, {"counts": dict(counts)})
+
+    def _set_deviations(self, given: dict[str, Any]) -> Response:
+        try:
+            self.deviations = deviations.read(given)
+        except TypeError as error:
+            return Response(400, {"error": str(error)})
+        return Response(200, {"answers": len(self.deviations)})
 
     async def _act(self, name: str, given: dict[str, Any]) -> Response:
         run = self.actions.get(name)
@@ -392,6 +409,19 @@ def _drop(send: Send) -> None:
     transport.abort()
 
 
+async def _cut(send: Send, response: Response) -> None:
+    """Begin an answer, and end the connection in the middle of its body; before it where there is none."""
+    if getattr(getattr(send, "__self__", None), "transport", None) is None:
+        raise Dropped
+    body, headers = response.encoded()
+    if body and response.status not in (204, 304):
+        headers["content-length"] = str(len(body))
+        raw = [(key.encode("latin-1"), value.encode("latin-1")) for key, value in headers.items()]
+        await send({"type": "http.response.start", "status": response.status, "headers": raw})
+        await send({"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True})
+    _drop(send)
+
+
 async def _gone(receive: Receive) -> None:
     """Wait until the client has gone away."""
     while (await receive())["type"] != "http.disconnect":
@@ -401,6 +431,8 @@ async def _gone(receive: Receive) -> None:
 async def _lifespan(twin: Twin, receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
+        if message["type"] == "lifespan.startup":
+            await twin.open()
         if message["type"] == "lifespan.shutdown":
             await twin.close()
         await send({"type": message["type"] + ".complete"})

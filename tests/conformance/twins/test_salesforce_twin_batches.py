@@ -282,3 +282,36 @@ def test_graphs_stand_or_fall_alone(org: Org, samples: dict[str, Any]) -> None:
     assert count(org, "Name = 'graph g2'") == 0
     odd = {"graphs": [{"graphId": "g", "compositeRequest": [part("GET", "/query?q=x", "q")]}]}
     assert org.call("POST", "/composite/graph", odd).status == 400
+
+
+def test_tree_makes_all_or_none(org: Org) -> None:
+    def account(reference: str, *contacts: dict[str, Any], **fields: Any) -> dict[str, Any]:
+        record = {"attributes": {"type": "Account", "referenceId": reference}, **fields}
+        return record | ({"Contacts": {"records": list(contacts)}} if contacts else {})
+
+    def contact(reference: str, **fields: Any) -> dict[str, Any]:
+        return {"attributes": {"type": "Contact", "referenceId": reference}, **fields}
+
+    good = {
+        "records": [account("a", contact("b", LastName="Buyer"), Name="Acme"), account("c", Name="Other")]
+    }
+    reply = org.call("POST", "/composite/tree/Account", good)
+    assert (reply.status, reply.body["hasErrors"]) == (201, False)
+    made = {each["referenceId"]: each["id"] for each in reply.body["results"]}
+    assert org.rows(f"SELECT AccountId FROM Contact WHERE Id = '{made['b']}'")[0]["AccountId"] == made["a"]
+    before = len(org.rows("SELECT Id FROM Account"))
+    bad = {"records": [account("d", contact("e"), Name="Third"), account("f")]}
+    reply = org.call("POST", "/composite/tree/Account", bad)
+    assert (reply.status, reply.body["hasErrors"]) == (400, True)
+    assert [each["referenceId"] for each in reply.body["results"]] == ["e", "f"]
+    assert reply.body["results"][0]["errors"][0]["statusCode"] == "REQUIRED_FIELD_MISSING"
+    assert len(org.rows("SELECT Id FROM Account")) == before
+    for odd in (
+        {"records": []},
+        {"records": [account("g", Name="x"), account("g", Name="y")]},
+        {"records": [{}]},
+    ):
+        assert org.call("POST", "/composite/tree/Account", odd).code == "INVALID_INPUT"
+    many = {"records": [account(f"n{number}", Name="x") for number in range(201)]}
+    assert org.call("POST", "/composite/tree/Account", many).code == "INVALID_INPUT"
+    assert len(org.rows("SELECT Id FROM Account")) == before

@@ -182,9 +182,8 @@ class Account:
             query = msgspec.json.decode(request.body, type=dict[str, str])["q"]
             table = query.partition(" FROM ")[2].split()[0]
             if table in self.tables:
-                return canned(
-                    {"items": self.tables[table], "hasMore": False, "count": len(self.tables[table])}
-                )
+                rows = sorted(self.tables[table], key=lambda row: int(row["id"]))
+                return canned({"items": rows, "hasMore": False, "count": len(rows)})
         raise AssertionError(f"no answer for {request.method} {request.url} {request.body!r}")
 
     async def close(self) -> None:

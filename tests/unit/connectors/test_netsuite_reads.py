@@ -11,9 +11,9 @@ from tests.conformance.support import canned
 from tests.unit.connectors.netsuite_world import Account, config, connect, on, on_query, period, refused
 from tieout.canonical.outcome import Failure, Misconfigured, Transient
 from tieout.canonical.secret import Secret
-from tieout.connectors.netsuite.client import canonical_account, is_live, token_account
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.mapping import map_accounts, map_status
+from tieout.connectors.netsuite.signin import canonical_account, is_live, token_account
 
 STATUSES = [
     ("invoice", "A", "", "posted"),

@@ -74,7 +74,7 @@ async def test_codes_are_looked_up_once() -> None:
     for _ in range(3):
         await connection.send("invoice.create", invoice(), KEYS)
     assert len(account.sent("POST")) == 3
-    assert len([one for one in account.requests if "suiteql" in one.url]) == 5
+    assert len([one for one in account.requests if "suiteql" in one.url]) == 6
 
 
 async def test_unknown_item_is_asked_for_again_once_it_exists() -> None:
@@ -255,8 +255,9 @@ async def test_search_only_finds_both_copies_and_the_one_that_lost_its_key() -> 
     rows = [
         {**row, "id": "12", "tranid": "INV12", "externalid": KEYS.document, "foreigntotal": "1287.47"},
         {**row, "id": "9", "tranid": "INV9", "externalid": KEYS.document, "foreigntotal": "1287.47"},
-        {**row, "id": "14", "tranid": "INV14", "foreigntotal": "1287.47"},
-        {**row, "id": "15", "tranid": "INV15", "foreigntotal": "5.00"},
+        {**row, "id": "14", "tranid": "INV14", "foreigntotal": "1287.47", "custbody_tieout_source": "in_1"},
+        {**row, "id": "16", "tranid": "INV16", "foreigntotal": "1287.47", "custbody_tieout_source": "in_2"},
+        {**row, "id": "15", "tranid": "INV15", "foreigntotal": "5.00", "custbody_tieout_source": "in_1"},
     ]
     account = Account(on_query("FROM transaction", rows))
     connection = connect(account, enforce_keys=False)

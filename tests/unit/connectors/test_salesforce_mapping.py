@@ -17,7 +17,7 @@ from tieout.canonical.party import Customer
 from tieout.canonical.secret import Secret
 from tieout.connectors.http import BadBody
 from tieout.connectors.salesforce import soql, wire
-from tieout.connectors.salesforce.config import FieldNames, SalesforceConfig, resolve_names
+from tieout.connectors.salesforce.config import Cpq, FieldNames, SalesforceConfig, resolve_names
 from tieout.connectors.salesforce.mapping import (
     Org,
     map_contract_line,
@@ -186,15 +186,22 @@ def test_soql_values_stay_values() -> None:
 def test_usage_header_both_forms() -> None:
     assert wire.read_usage("api-usage=18/5000") == wire.Usage(18, 5000)
     both = wire.read_usage("api-usage=25/5000; per-app-api-usage=17/250(appName=sample-connected-app)")
-    assert both is not None
-    assert (both.used, both.left) == (25, 4975)
+    assert both == wire.Usage(17, 250)  # the app's own allowance is the scarcer one
+    assert both.percent == 6
+    assert wire.read_usage("per-app-api-usage=17/250(appName=x;y); api-usage=4999/5000") == wire.Usage(
+        4999, 5000
+    )
     assert wire.read_usage("nonsense") is None
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"order_source": "quote"}, "order_source 'quote' is not read yet"),
+        ({"login_url": "https://login.salesforce.com"}, "My Domain address of the org only"),
+        ({"cpq": Cpq(namespace="no good")}, "cpq.namespace is"),
+        ({"cpq": Cpq(term_unit="week")}, "cpq.term_unit must be"),
+        ({"bulk_threshold": 0}, "bulk_threshold and"),
+        ({"order_source": "quote"}, "order_source is 'quote': write one of"),
         ({"api_version": "65.0"}, "66.0 or newer"),
         ({"api_version": "new"}, "66.0 or newer"),
         ({"login_url": "http://acme.example"}, "https"),

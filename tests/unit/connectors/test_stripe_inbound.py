@@ -193,3 +193,15 @@ def test_quotes_and_colons_in_texts_are_no_keys() -> None:
     }
     (change,) = inbound().parse(event("invoice.paid", found), NOW)
     assert change.subject is not None
+
+
+def test_an_event_of_another_release_is_a_hint_and_no_more() -> None:
+    """What it says has changed, and its metadata, are shaped by a version that we do not know."""
+    mine = {"id": "in_1", "metadata": {"tieout_key": "KEY"}}
+    known, other = "2026-09-30.endive", "2025-08-27.basil"
+    (evidence,) = inbound().parse(event("invoice.updated", mine, api_version=known), NOW)
+    assert evidence.document_keys == (("KEY", "in_1"),)
+    (hint,) = inbound().parse(event("invoice.updated", mine, api_version=other), NOW)
+    assert (hint.document_keys, hint.echo) == ((), False)
+    assert hint.subject is not None
+    assert hint.subject.id == "in_1"

@@ -37,6 +37,7 @@ from tieout.connectors.contract import (
     Writer,
 )
 from tieout.connectors.stripe.bodies import customer_body, schedule_body, subscription_body
+from tieout.connectors.stripe.pace import endpoint
 from tieout.ports import TransportError
 
 CUSTOMER = CustomerWrite(
@@ -125,30 +126,61 @@ def test_a_subscription_that_started() -> None:
         "30",
         "true",
     )
-    assert "billing_cycle_anchor" not in body
 
 
-@pytest.mark.parametrize(
-    ("frequency", "as_of", "anchor"),
-    [
-        ("month", date(2026, 1, 1), datetime(2026, 2, 1, 8, tzinfo=UTC)),
-        ("month", date(2026, 3, 1), datetime(2026, 4, 1, 8, tzinfo=UTC)),
-        ("quarter", date(2026, 2, 27), datetime(2026, 4, 1, 8, tzinfo=UTC)),
-        ("year", date(2026, 2, 27), datetime(2027, 1, 1, 8, tzinfo=UTC)),
-    ],
-)
-def test_billing_stays_on_the_day_of_the_start(frequency: str, as_of: date, anchor: datetime) -> None:
-    body = dict(subscription_body(sold(frequency=frequency, as_of=as_of), KEYS, config()))
-    assert body["billing_cycle_anchor"] == str(int(anchor.timestamp()))
+def anchor_of(body: dict[str, str]) -> dict[str, str]:
+    name = "billing_cycle_anchor_config["
+    return {key.removeprefix(name)[:-1]: value for key, value in body.items() if key.startswith(name)}
+
+
+@pytest.mark.parametrize("as_of", [date(2026, 1, 1), date(2026, 9, 30), None])
+def test_billing_stays_on_the_day_of_the_start_however_late_it_is_asked_for(as_of: date | None) -> None:
+    """A deal that reached billing after its first period was refused: its anchor lay in the past. The vendor is told
+    the day, and takes the next such day itself: the same words on every send."""
+    monthly = dict(subscription_body(sold(as_of=as_of), KEYS, config()))
+    assert anchor_of(monthly) == {"day_of_month": "1", "hour": "8", "minute": "0", "second": "0"}
+    yearly = dict(subscription_body(sold(frequency="year", as_of=as_of), KEYS, config()))
+    assert anchor_of(yearly)["month"] == "1"
+    assert "billing_cycle_anchor" not in monthly
+    assert anchor_of(dict(subscription_body(sold(), KEYS, config(align_billing_cycle=False)))) == {}
 
 
 def test_the_first_of_a_month_in_tokyo_is_the_last_of_one_in_utc() -> None:
+    march = {
+        "starts_at": datetime(2026, 2, 28, 15, tzinfo=UTC),
+        "ends_at": datetime(2027, 2, 28, 15, tzinfo=UTC),
+    }
     tokyo = config(time_zone="Asia/Tokyo")
-    begun = {"starts_at": datetime(2025, 12, 31, 15, tzinfo=UTC), "ends_at": None}
-    january = dict(subscription_body(sold(as_of=date(2026, 1, 5), **begun), KEYS, tokyo))
-    assert january["billing_cycle_anchor"] == str(int(datetime(2026, 1, 31, 15, tzinfo=UTC).timestamp()))
-    february = dict(subscription_body(sold(as_of=date(2026, 2, 5), **begun), KEYS, tokyo))
-    assert february["billing_cycle_anchor_config[day_of_month]"] == "31"
+    begun = dict(subscription_body(sold(**march), KEYS, tokyo))
+    assert (anchor_of(begun)["day_of_month"], anchor_of(begun)["hour"]) == ("31", "15")
+    # A schedule bills on the day that its start has in UTC: it starts with 1 March there, 09:00 in Tokyo.
+    future = dict(schedule_body(sold(future=True, **march), KEYS, tokyo))
+    assert future["start_date"] == str(int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()))
+    assert future["phases[0][end_date]"] == str(int(datetime(2027, 3, 1, tzinfo=UTC).timestamp()))
+    # Where the connection's zone is not that of the start, the start is taken as it is.
+    elsewhere = dict(schedule_body(sold(future=True, **march), KEYS, config(time_zone="Europe/Berlin")))
+    assert elsewhere["start_date"] == str(int(datetime(2026, 2, 28, 15, tzinfo=UTC).timestamp()))
+
+
+@pytest.mark.parametrize(
+    ("more", "zone", "schedule"),
+    [
+        ({"frequency": "month"}, "Asia/Tokyo", False),
+        ({"frequency": "year"}, "Asia/Tokyo", False),
+        ({"frequency": "quarter"}, "Asia/Tokyo", True),
+        ({"frequency": "quarter"}, "America/Los_Angeles", True),
+        ({"starts_at": datetime(2026, 1, 30, 15, tzinfo=UTC)}, "Asia/Tokyo", True),  # the 31st there
+        ({"starts_at": datetime(2026, 1, 31, 8, tzinfo=UTC)}, "America/Los_Angeles", False),
+        ({"future": True}, "America/Los_Angeles", True),
+    ],
+)
+async def test_a_cycle_that_no_subscription_can_be_told_is_begun_by_a_schedule(
+    more: dict[str, Any], zone: str, *, schedule: bool
+) -> None:
+    api, transport = connection(canned({"id": "x_1", "object": "x", "livemode": False}), time_zone=zone)
+    assert isinstance(await api.send("subscription.create", sold(**more), KEYS), Confirmed)
+    place = "subscription_schedules" if schedule else "subscriptions"
+    assert transport.requests[0].url == f"https://api.stripe.com/v1/{place}"
 
 
 def test_a_future_start_is_a_schedule_of_one_phase() -> None:
@@ -323,3 +355,17 @@ async def test_an_unknown_field_is_rejected(group: str, fields: Any) -> None:
     target = Ref(connection="stripe-us", kind="invoice", id="in_1")
     assert isinstance(await api.assign(target, group, fields, KEYS), Rejected)
     assert transport.requests == []
+
+
+async def test_calls_of_one_endpoint_are_spread_where_the_budget_is_larger() -> None:
+    answers = [canned({"id": "in_1", "livemode": False}) for _ in range(3)]
+    api, transport = connection(*answers, per_second=100, per_endpoint_second=2)
+    target = Ref(connection="stripe-us", kind="invoice", id="in_1")
+    for _ in range(3):
+        await api.assign(target, "erp", {"erp_number": "1"}, KEYS)
+    assert len(transport.requests) == 3
+    clock = api._outbox._client._pace._clock
+    assert (clock.now() - NOW).total_seconds() == 1.0
+    assert endpoint("GET", "/v1/invoices/in_1/lines?limit=1") == endpoint("GET", "/v1/invoices/in_2/lines")
+    assert endpoint("GET", "/v1/invoices/in_1") != endpoint("GET", "/v1/invoices")
+    assert endpoint("POST", "/v1/invoices/in_1/void") != endpoint("POST", "/v1/invoices/in_1/pay")

@@ -66,7 +66,7 @@ async def test_look_ups_of_doubts_go_first():
     assert vendor.order[1] == "find.one"
 
 
-async def test_a_429_halves_and_a_minute_gives_one_back():
+async def test_a_429_halves_at_once_and_is_told_to_whoever_shares_the_budget():
     vendor, clock = Vendor(status=429), Clock()
     budget = Budget(Limits(in_flight=8), clock)
     transport = BudgetedTransport(vendor, {"c": budget})
@@ -78,11 +78,62 @@ async def test_a_429_halves_and_a_minute_gives_one_back():
         clock.moment += timedelta(seconds=1)
         await transport.exchange(_request())
         assert budget.present == expected
+    assert budget.refusals == 5
+
+
+async def test_look_ups_have_a_tenth_while_others_wait_and_more_when_nobody_does():
+    budget = Budget(Limits(in_flight=20), Clock())
+    for _ in range(20):
+        await budget.take()
+    doubts = [asyncio.ensure_future(budget.take(urgent=True)) for _ in range(5)]
+    others = [asyncio.ensure_future(budget.take()) for _ in range(2)]
+    await asyncio.sleep(0)
+    for _ in range(7):
+        budget.give()
+        await asyncio.sleep(0)
+        granted = sum(one.done() for one in doubts), sum(one.done() for one in others)
+        assert granted[0] <= 2 or granted[1] == 2, "two of twenty, until nobody else waits"
+    assert granted == (5, 2)
+
+
+def _about(lane, operation="create"):
+    return Request(method="POST", url="http://x", headers={}, connection="c", operation=operation, lane=lane)
+
+
+async def test_an_operation_that_fails_for_many_documents_is_left_alone_then_probed_by_one_call():
+    vendor, clock = Vendor(status=503), Clock()
+    budget = Budget(Limits(in_flight=8), clock)
+    transport = BudgetedTransport(vendor, {"c": budget})
+    for number in range(8):
+        await transport.exchange(_about(f"lane-{number}"))
+    with pytest.raises(TransportError) as refused:
+        await transport.exchange(_about("lane-9"))
+    assert refused.value.sent is False
+    assert len(vendor.order) == 8
+    assert (await transport.exchange(_about("lane-1", "read"))).status == 503, "other operations go on"
+    assert budget.circuits.open() == ("create",)
+    clock.moment += timedelta(seconds=5)
+    answers = await asyncio.gather(
+        *(transport.exchange(_about(f"lane-{n}")) for n in range(4)), return_exceptions=True
+    )
+    assert sum(isinstance(one, Response) for one in answers) == 1, "one probe"
+    clock.moment += timedelta(seconds=6)
+    with pytest.raises(TransportError):
+        await transport.exchange(_about("lane-1"))  # the pause has doubled
+    clock.moment += timedelta(seconds=5)
     vendor.status = 200
-    for expected in (2, 3, 4, 5, 6, 7, 8, 8):
-        clock.moment += timedelta(seconds=60)
-        await transport.exchange(_request())
-        assert budget.present == expected
+    assert (await transport.exchange(_about("lane-1"))).status == 200
+    assert budget.circuits.open() == ()
+    assert (await transport.exchange(_about("lane-2"))).status == 200
+
+
+async def test_one_document_that_always_fails_holds_up_no_other():
+    vendor, budget = Vendor(status=500), Budget(Limits(in_flight=8), Clock())
+    transport = BudgetedTransport(vendor, {"c": budget})
+    for _ in range(50):
+        await transport.exchange(_about("poison"))
+    vendor.status = 200
+    assert (await transport.exchange(_about("healthy"))).status == 200
 
 
 async def test_a_cancelled_wait_gives_its_permit_back():

@@ -2,6 +2,7 @@
 
 from tieout.connectors.contract import ConnectorDescriptor
 from tieout.connectors.netsuite.behaviours import BEHAVIOURS
+from tieout.connectors.netsuite.certification import NetSuiteCertification
 from tieout.connectors.netsuite.config import EXAMPLE, NetSuiteConfig
 from tieout.connectors.netsuite.connection import limits, open_connection
 
@@ -14,4 +15,5 @@ CONNECTOR = ConnectorDescriptor(
     limits=limits,
     example=EXAMPLE,
     behaviours=BEHAVIOURS,
+    certification=NetSuiteCertification,
 )

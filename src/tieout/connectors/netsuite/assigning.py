@@ -17,15 +17,16 @@ from tieout.canonical.outcome import (
 from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Keys
 from tieout.connectors.netsuite import outbound
+from tieout.connectors.netsuite.batching import Batching
 from tieout.connectors.netsuite.codes import UnknownCode
 from tieout.connectors.netsuite.mapping import RECORD, minor
 from tieout.connectors.netsuite.refusals import refusal
 from tieout.connectors.netsuite.wire import Structs
-from tieout.connectors.netsuite.writing import Writing, is_json
+from tieout.connectors.netsuite.writing import is_json
 from tieout.ports import TransportError
 
 
-class Assigning(Writing):
+class Assigning(Batching):
     """`Assigner` of the connection."""
 
     async def assign(self, target: Ref, group: str, fields: Fields, keys: Keys) -> SendOutcome:

@@ -63,6 +63,52 @@ BEHAVIOURS = (
         "SOAP status codes",
         "A closed period is USER_ERROR, at times TRAN_PRD_CLOSED.",
     ),
+    _one(
+        "login-refused-header",
+        "documented",
+        HELP,
+        "A refused token is a 401 whose WWW-Authenticate header names the error.",
+    ),
+    _one(
+        "tba-nonce",
+        "documented",
+        HELP,
+        "Each call of token-based sign-in needs a nonce and a time of its own.",
+    ),
+    _one(
+        "batch-idempotency",
+        "documented",
+        HELP,
+        "The same key on a second asynchronous request is refused with the Location of the first one's job.",
+    ),
+    _one("batch-size", "documented", HELP, "A batch holds at most 100 records of one type."),
+    _one(
+        "batch-tasks",
+        "assumed",
+        "other connectors",
+        "A batch has one task for each record, in no order that we use.",
+    ),
+    _one(
+        "batch-results",
+        "assumed",
+        "none",
+        "The result of a task is the answer that the record's own request would get.",
+    ),
+    _one(
+        "item-account",
+        "assumed",
+        BROWSER,
+        "A line leads to its item's deferred revenue account where it has one, else to its income account.",
+    ),
+    _one(
+        "transform-replace",
+        "assumed",
+        BROWSER,
+        "replace= makes the sublists of a transformation what the request says.",
+    ),
+    _one(
+        "query-rows", "documented", HELP, "A query shows at most 100,000 rows; keyed by id there is no limit."
+    ),
     _one("invalid-login-overload", "assumed", "issue reports", "Overload can show as 401 INVALID_LOGIN."),
     _one("rejected-concurrency", "documented", HELP, "429 or CONCURRENCY_LIMIT_EXCEEDED: nothing was done."),
     _one(

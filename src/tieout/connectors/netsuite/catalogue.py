@@ -9,14 +9,15 @@ from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import Failure, NotFound, Transient
 from tieout.connectors.contract import World
 from tieout.connectors.netsuite.client import NetSuiteClient, QueryRefused
-from tieout.connectors.netsuite.codes import QUERIES, Codes
+from tieout.connectors.netsuite.codes import KINDS, Codes
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.mapping import map_period, map_period_row
-from tieout.connectors.netsuite.wire import Structs
+from tieout.connectors.netsuite.wire import Row, Structs
 
 PERIODS = (
     "SELECT id, periodname, TO_CHAR(startdate, 'YYYY-MM-DD') AS startdate, TO_CHAR(enddate, 'YYYY-MM-DD') AS enddate,"
     " closed, arlocked, alllocked, isyear, isquarter, isadjust, isposting, isinactive FROM accountingperiod"
+    " WHERE id > {after} ORDER BY id"
 )
 
 
@@ -52,11 +53,9 @@ class Catalogue:
         return periods
 
     async def _queried_periods(self) -> tuple[AccountingPeriod, ...]:
-        page = await self.client.query_page(PERIODS, operation="periods")
-        rows = list(page.items)
-        while page.has_more and page.items:
-            page = await self.client.query_page(PERIODS, len(rows), operation="periods")
-            rows += page.items
+        rows: list[Row] = []
+        async for page in self.client.query_by_id(PERIODS, "id", operation="periods"):
+            rows += page
         try:
             found = [period for row in rows if (period := map_period_row(row)) is not None]
         except (KeyError, ValueError):
@@ -65,26 +64,28 @@ class Catalogue:
 
     async def _recorded_periods(self) -> tuple[AccountingPeriod, ...]:
         found = []
-        offset = 0
-        while True:
-            path = f"accountingPeriod?limit={self.config.page_size}&offset={offset}"
+        seen: set[str] = set()
+        more = True
+        while more:
+            path = f"accountingPeriod?limit={self.config.page_size}&offset={len(seen)}"
             page = await self.client.fetch(Structs.ids, path, operation="periods")
-            for listed in page.items:
-                wire = await self.client.fetch(
-                    Structs.period, f"accountingPeriod/{listed.id}", operation="periods"
-                )
+            ids = [str(listed.id) for listed in page.items]
+            if seen.intersection(ids) or (page.has_more and not ids):
+                raise Failure(Transient(reason="a page of the periods repeats, or is empty before the end"))
+            seen.update(ids)
+            more = page.has_more
+            for id in ids:
+                wire = await self.client.fetch(Structs.period, f"accountingPeriod/{id}", operation="periods")
                 if (period := map_period(wire)) is not None:
                     found.append(period)
-            offset += len(page.items)
-            if not page.has_more or not page.items:
-                return tuple(sorted(found, key=lambda period: period.start))
+        return tuple(sorted(found, key=lambda period: period.start))
 
     async def codes(self, kind: str) -> frozenset[str]:
         """Every active code: `item`, `account`, `department`, `tax_code`, `terms`, `currency`, `subsidiary`.
 
         Departments and terms answer to their name and to their internal id. ValueError for another kind."""
-        if kind not in QUERIES:
-            raise ValueError(f"no codes of kind {kind!r}; known: {', '.join(sorted(QUERIES))}")
+        if kind not in KINDS:
+            raise ValueError(f"no codes of kind {kind!r}; known: {', '.join(sorted(KINDS))}")
         return frozenset((await self.code_tables.table(kind, younger_than_seconds=0)).ids)
 
     async def credit_hold(self, customer: str) -> bool:

@@ -1,28 +1,32 @@
-"""Sign-in and HTTP of one NetSuite account.
+"""HTTP of one NetSuite account.
 
 A write answers its `Response` or raises `Failure` when it is certain that nothing was done; reads raise `Failure`,
-`NotFound`. The access token is the only thing remembered.
+`NotFound`. The access token, and when a call was last let in, are all that is remembered.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import NoReturn, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, RSAKey
 
-from tieout.canonical.outcome import Failure, Misconfigured, NotFound, RateLimited, Transient
+from tieout.canonical.outcome import (
+    Failure,
+    Misconfigured,
+    NotFound,
+    RateLimited,
+    Rejected,
+    Transient,
+)
 from tieout.connectors.contract import World
-from tieout.connectors.http import BadBody, Http, SignIn, Token, retry_after
+from tieout.connectors.http import BadBody, Http, retry_after
 from tieout.connectors.netsuite.config import NetSuiteConfig
-from tieout.connectors.netsuite.refusals import CONCURRENCY, Refusal, refusal
+from tieout.connectors.netsuite.refusals import CONCURRENCY, Refusal, login_error, refusal
+from tieout.connectors.netsuite.signin import signer, wrong_account
 from tieout.connectors.netsuite.wire import Row, RowPage, Structs, read
 from tieout.ports import Response, TransportError
 
@@ -30,8 +34,23 @@ W = TypeVar("W")
 
 RECORDS = "/services/rest/record/v1/"
 SUITEQL = "/services/rest/query/v1/suiteql"
-TOKEN = "/services/rest/auth/oauth2/v1/token"  # noqa: S105
-ASSERTION_SECONDS = 300
+READING = {"accept": "application/json"}
+QUERYING = {**READING, "content-type": "application/json", "prefer": "transient"}
+# Without it a mistyped field name is dropped in silence, and the document is posted without it.
+STRICT = {"x-netsuite-propertynamevalidation": "Error"}
+WRITING = {**READING, "content-type": "application/json", **STRICT}
+BATCHING = {
+    **READING,
+    "content-type": "application/vnd.oracle.resource+json; type=collection",
+    "prefer": "respond-async",
+    **STRICT,
+}
+KEY = "x-netsuite-idempotency-key"
+MOST_ROWS = 100_000  # that the vendor shows of one query
+LOWEST_ID = -1_000_000_000  # what an account is set up with may have negative internal ids
+# How long a call that was let in speaks for the credentials: after that, a refused login is what it says.
+PROOF_SECONDS = 120
+SKEW_SECONDS = 120
 _encoder = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -45,183 +64,101 @@ class NetSuiteClient:
     def __init__(self, name: str, config: NetSuiteConfig, world: World) -> None:
         self.http = Http(name, world)
         self.config = config
-        self._sign_in = SignIn(self._fetch_token, world)
-        self._signed: tuple[Token, dict[str, str], dict[str, str], dict[str, str]] | None = None
+        self._signer = signer(self.http, config)
         self._in_flight = 0
+        self._let_in: datetime | None = None
 
     @property
     def name(self) -> str:
         return self.http.name
 
-    # -- sign-in --------------------------------------------------------------------------------------------------
-    def _assertion(self, audience: str) -> str:
-        issued = int(self.http.now().timestamp())
-        config = self.config
-        kind = ECKey if config.algorithm.startswith("ES") else RSAKey
-        try:
-            return jwt.encode(
-                {"typ": "JWT", "alg": config.algorithm, "kid": config.certificate_id},
-                {
-                    "iss": config.client_id,
-                    "scope": "restlets,rest_webservices",
-                    "aud": audience,
-                    "iat": issued,
-                    "exp": issued + ASSERTION_SECONDS,
-                },
-                kind.import_key(config.private_key.reveal()),
-                algorithms=[config.algorithm],
-            )
-        except (JoseError, ValueError, TypeError, binascii.Error) as error:
-            # Without the cause: a parser may quote the key.
-            blocked = self.http.blocked(
-                f"the private key cannot sign {config.algorithm}: {type(error).__name__}"
-            )
-        raise Failure(blocked)
-
-    async def _fetch_token(self) -> Token:
-        """A fresh access token. Raises Failure: signing in does nothing to the books."""
-        url = self.config.base + TOKEN
-        form = urlencode(
-            {
-                "grant_type": "client_credentials",
-                "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-                "client_assertion": self._assertion(url),
-            }
-        )
-        try:
-            response = await self.http.exchange(
-                "POST",
-                url,
-                headers={"content-type": "application/x-www-form-urlencoded", "accept": "application/json"},
-                body=form.encode(),
-                operation="sign_in",
-                timeout_seconds=self.config.timeout_seconds,
-            )
-        except TransportError as error:
-            raise Failure(Transient(reason=f"sign-in: {error.reason}")) from None
-        if response.status != 200:
-            self._sign_in_refused(response)
-        try:
-            answer = read(Structs.token, response.body)
-            seconds = int(answer.expires_in)
-        except (BadBody, ValueError):
-            raise Failure(Transient(reason="sign-in: an answer that is no token")) from None
-        self._check_account(answer.access_token)
-        expires_at = self.http.now() + timedelta(seconds=seconds)
-        return Token(value=answer.access_token, expires_at=expires_at, base_url=self.config.base)
-
-    def _sign_in_refused(self, response: Response) -> NoReturn:
-        said = refusal(response)
-        if 400 <= response.status < 404 and said.code not in CONCURRENCY:
-            raise Failure(self.http.blocked(f"sign-in refused: {response.status} {said.code}".strip()))
-        if 300 <= response.status < 400:
-            raise Failure(self.http.blocked(f"sign-in: {response.status}: a redirect was refused"))
-        if response.status == 429 or said.code in CONCURRENCY:
-            raise Failure(RateLimited(reason="sign-in", retry_at=retry_after(response, self.http.now())))
-        raise Failure(
-            Transient(reason=f"sign-in: {response.status}", retry_at=retry_after(response, self.http.now()))
-        )
-
-    def _check_account(self, access_token: str) -> None:
-        """The access token names the account it is for; one of another account stops the connection."""
-        account = token_account(access_token)
-        if account and canonical_account(account) != canonical_account(self.config.account):
-            raise Failure(self.wrong_account(account))
-
     def wrong_account(self, account: str) -> Misconfigured:
-        return Misconfigured(
-            scope="connection",
-            key=self.name,
-            message=f"the account that answers is {account}, pinned is {self.config.account}",
-            remedy=f"set url, account and credentials of {self.name} to one and the same account",
-        )
+        return wrong_account(self.name, self.config, account)
 
     async def account(self) -> str:
-        """The account that the sign-in says it is for (empty where the token does not tell)."""
-        return token_account((await self._sign_in.token()).value)
+        """The account that the sign-in says it is for (empty where it does not tell)."""
+        return await self._signer.account()
 
     # -- calls ----------------------------------------------------------------------------------------------------
-    def _headers(self, token: Token, path: str, *, body: bool) -> dict[str, str]:
-        signed = self._signed
-        if signed is None or signed[0] is not token:
-            reading = {"authorization": f"Bearer {token.value}", "accept": "application/json"}
-            query = {**reading, "content-type": "application/json", "prefer": "transient"}
-            # Without it a mistyped field name is dropped in silence, and the document is posted without it.
-            writing = {
-                **reading,
-                "content-type": "application/json",
-                "x-netsuite-propertynamevalidation": "Error",
-            }
-            signed = self._signed = (token, reading, query, writing)
-        if path.startswith(SUITEQL):
-            return signed[2]
-        return signed[3] if body else signed[1]
-
     async def call(
         self,
         method: str,
         path: str,
         *,
+        headers: Mapping[str, str],
         body: bytes = b"",
         operation: str,
         lane: str = "",
         timeout_seconds: float | None = None,
     ) -> Response:
-        """One call, signed in; a 401 is tried once more with a fresh token, which is safe: nothing was done.
+        """One call, signed; a 401 is tried once more, signed afresh, which is safe: nothing was done.
 
         Raises TransportError, and Failure when it was not let in."""
+        url = self.config.base + path
         self._in_flight += 1
         try:
-            token = await self._sign_in.token()
-            response = await self._once(token, method, path, body, operation, lane, timeout_seconds)
-            if response.status != 401:
-                return response
-            self._sign_in.discard(token)
-            token = await self._sign_in.token()
-            response = await self._once(token, method, path, body, operation, lane, timeout_seconds)
-            if response.status == 401:
-                said = refusal(response)
-                if said.code == "INVALID_LOGIN" and self._in_flight > 1:
-                    # Overload shows as a refused login too: with others under way the limit is the likelier cause.
-                    raise Failure(RateLimited(reason="INVALID_LOGIN with a fresh token under load"))
-                raise Failure(self.http.blocked(f"401 {said.code} with a fresh token".strip()))
-            return response
+            again = True
+            while True:
+                authorization = await self._signer.authorization(method, url)
+                response = await self.http.exchange(
+                    method,
+                    url,
+                    headers={**headers, "authorization": authorization},
+                    body=body,
+                    operation=operation,
+                    lane=lane,
+                    timeout_seconds=timeout_seconds or self.config.timeout_seconds,
+                )
+                if response.status != 401:
+                    self._let_in = self.http.now()
+                    return response
+                self._signer.refused(authorization)
+                if not again:
+                    raise Failure(self._login_refused(response))
+                again = False
         finally:
             self._in_flight -= 1
 
-    async def _once(
-        self,
-        token: Token,
-        method: str,
-        path: str,
-        body: bytes,
-        operation: str,
-        lane: str,
-        timeout_seconds: float | None,
-    ) -> Response:
-        return await self.http.exchange(
-            method,
-            self.config.base + path,
-            headers=self._headers(token, path, body=bool(body)),
-            body=body,
-            operation=operation,
-            lane=lane,
-            timeout_seconds=timeout_seconds or self.config.timeout_seconds,
-        )
+    def _login_refused(self, response: Response) -> RateLimited | Misconfigured:
+        """Overload shows as a refused login too. What tells them apart: others under way, and a call that was let in
+        by the same credentials a moment ago. A revoked token leaves neither standing for long."""
+        said, now = refusal(response), self.http.now()
+        proven = self._let_in is not None and now - self._let_in < timedelta(seconds=PROOF_SECONDS)
+        if said.code == "INVALID_LOGIN" and self._in_flight > 1 and proven:
+            return RateLimited(reason="INVALID_LOGIN, freshly signed, while others are let in")
+        words = f"401 {said.code} {login_error(response)}".strip() + ", freshly signed"
+        if self.config.sign_in == "tba" and (skew := _skew_seconds(response, now)):
+            words += f"; our clock and theirs differ by {skew} s"
+        return self.http.blocked(words)
 
     async def write(
         self, method: str, path: str, document: Mapping[str, object], *, operation: str, lane: str = ""
     ) -> Response:
         """Send a record. Raises TransportError, Failure."""
-        body = _encoder.encode(document)
-        return await self.call(method, RECORDS + path, body=body, operation=operation, lane=lane)
+        return await self.call(
+            method,
+            RECORDS + path,
+            headers=WRITING,
+            body=_encoder.encode(document),
+            operation=operation,
+            lane=lane,
+        )
+
+    async def submit(
+        self, method: str, record: str, items: list[Mapping[str, object]], key: str, *, operation: str
+    ) -> Response:
+        """Submit a batch of records of one type; `key` is its idempotency key (a UUID). Raises TransportError,
+        Failure."""
+        body = _encoder.encode({"items": items})
+        headers = {**BATCHING, KEY: key}
+        return await self.call(method, RECORDS + record, headers=headers, body=body, operation=operation)
 
     async def fetch(
         self, decoder: msgspec.json.Decoder[W], path: str, *, operation: str, lane: str = ""
     ) -> W:
         """Read one record. Raises NotFound, Failure."""
         try:
-            response = await self.call("GET", RECORDS + path, operation=operation, lane=lane)
+            response = await self.call("GET", RECORDS + path, headers=READING, operation=operation, lane=lane)
         except TransportError as error:
             self.http.read_failed(error)
         if response.status == 404:
@@ -229,6 +166,13 @@ class NetSuiteClient:
         if response.status != 200:
             self._read_refused(response, refusal(response))
         return _body(decoder, response)
+
+    async def look(self, path: str, *, operation: str) -> Response:
+        """The raw answer at an address of the account. Raises Failure."""
+        try:
+            return await self.call("GET", path, headers=READING, operation=operation)
+        except TransportError as error:
+            self.http.read_failed(error)
 
     def _read_refused(self, response: Response, said: Refusal) -> NoReturn:
         if said.code in CONCURRENCY:
@@ -244,7 +188,9 @@ class NetSuiteClient:
         path = f"{SUITEQL}?limit={self.config.page_size}&offset={offset}"
         body = _encoder.encode({"q": query})
         try:
-            response = await self.call("POST", path, body=body, operation=operation, lane=lane)
+            response = await self.call(
+                "POST", path, headers=QUERYING, body=body, operation=operation, lane=lane
+            )
         except TransportError as error:
             self.http.read_failed(error)
         if response.status != 200:
@@ -267,26 +213,53 @@ class NetSuiteClient:
                     return rows
                 if not page.items:
                     raise Failure(Transient(reason="an empty page that says there is more"))
+                if len(rows) >= MOST_ROWS:
+                    raise Failure(too_many_rows(query))
         except QueryRefused as error:
             raise Failure(self.http.blocked(f"query refused: {error}")) from None
 
-    async def query_by_id(self, query: str, column: str, *, operation: str) -> AsyncIterator[list[Row]]:
+    async def query_by_id(
+        self, query: str, column: str, *, operation: str, after: int = 0
+    ) -> AsyncIterator[list[Row]]:
         """Pages of a query over a growing id (`{after}` in it): no limit of 100,000 rows, nothing shifts between
-        pages. Rows come in order of `column`."""
-        after = 0
+        pages. Rows come in order of `column`. Raises QueryRefused, Failure, also for a page that repeats."""
         while True:
-            try:
-                page = await self.query_page(query.format(after=after), operation=operation)
-            except QueryRefused as error:
-                raise Failure(self.http.blocked(f"query refused: {error}")) from None
+            page = await self.query_page(query.format(after=after), operation=operation)
             if page.items:
+                ids = [int(row[column]) for row in page.items]
+                if ids[0] <= after or ids != sorted(ids):
+                    raise Failure(Transient(reason="a page of the listing repeats, or is out of order"))
                 yield page.items
-                last = int(page.items[-1][column])
-                if last <= after:
-                    raise Failure(Transient(reason="a page of the listing repeats"))
-                after = last
-            if not page.has_more or not page.items:
+                after = ids[-1]
+            if not page.has_more:
                 return
+            if not page.items:
+                raise Failure(Transient(reason="an empty page that says there is more"))
+
+    async def listing(self, query: str, column: str, *, operation: str) -> AsyncIterator[list[Row]]:
+        """As `query_by_id`; a query that the account does not answer blocks the connection. Raises Failure."""
+        try:
+            async for rows in self.query_by_id(query, column, operation=operation):
+                yield rows
+        except QueryRefused as error:
+            raise Failure(self.http.blocked(f"query refused: {error}")) from None
+
+
+def too_many_rows(query: str) -> Rejected:
+    """More rows than the vendor shows of one query: what came is not all there is."""
+    return Rejected(
+        code="TOO_MANY_ROWS", message=f"more than {MOST_ROWS} rows, which is not all of them: {query}"
+    )
+
+
+def _skew_seconds(response: Response, now: datetime) -> int:
+    """By how much our clock differs from the one that dated the answer; 0 when it hardly does or says nothing."""
+    try:
+        theirs = parsedate_to_datetime(response.headers.get("date", ""))
+        skew = round((now - theirs).total_seconds())
+    except (TypeError, ValueError):
+        return 0
+    return skew if abs(skew) > SKEW_SECONDS else 0
 
 
 def _body(decoder: msgspec.json.Decoder[W], response: Response) -> W:
@@ -305,30 +278,3 @@ def eid(key: str) -> str:
 def text(value: str) -> str:
     """A text as a literal of the vendor's query language."""
     return "'" + value.replace("'", "''") + "'"
-
-
-def canonical_account(account: str) -> str:
-    """Account ids are written `1234567_SB1` and, in host names, `1234567-sb1`."""
-    return account.strip().upper().replace("-", "_")
-
-
-def is_live(account: str) -> bool:
-    """Whether an account id is of a production account: sandboxes end in `_SBn`, release previews in `_RPn`, demo
-    accounts begin with `TSTDRV` or `TD`."""
-    name = canonical_account(account)
-    stem, _, suffix = name.partition("_")
-    return not (suffix.startswith(("SB", "RP")) or stem.startswith(("TSTDRV", "TD")))
-
-
-def token_account(access_token: str) -> str:
-    """The account in an access token's payload: `aud` is `<application>;<account>`, then the client id. Empty when
-    the token is opaque."""
-    parts = access_token.split(".")
-    if len(parts) != 3:
-        return ""
-    try:
-        claims = read(Structs.claims, base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (BadBody, ValueError):
-        return ""
-    audience = claims.aud.split(",") if isinstance(claims.aud, str) else claims.aud
-    return next((one.partition(";")[2].strip() for one in audience if ";" in one), "")

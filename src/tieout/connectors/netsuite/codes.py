@@ -11,22 +11,36 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from tieout.canonical.outcome import Misconfigured
-from tieout.connectors.netsuite.client import NetSuiteClient
+from tieout.canonical.outcome import Failure, Misconfigured
+from tieout.connectors.netsuite.client import LOWEST_ID, NetSuiteClient, QueryRefused
 from tieout.connectors.netsuite.wire import Row
 
 MISS_SECONDS = 30
 
-# Per kind: the query, and the columns that may hold the code, the first non-empty one being shown.
-QUERIES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "account": ("SELECT id, acctnumber, accttype FROM account WHERE isinactive = 'F'", ("acctnumber",)),
-    "item": ("SELECT id, itemid, incomeaccount FROM item WHERE isinactive = 'F'", ("itemid",)),
-    "department": ("SELECT id, name FROM department WHERE isinactive = 'F'", ("name", "id")),
-    "terms": ("SELECT id, name FROM term WHERE isinactive = 'F'", ("name", "id")),
-    "tax_code": ("SELECT id, itemid, taxtype FROM salestaxitem WHERE isinactive = 'F'", ("itemid",)),
-    "currency": ("SELECT id, symbol FROM currency WHERE isinactive = 'F'", ("symbol",)),
-    "subsidiary": ("SELECT id, name FROM subsidiary WHERE isinactive = 'F'", ("id",)),
+# Per kind: table, columns beside the id, and those of them that may hold the code, the first non-empty one being shown.
+KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "account": ("account", ("acctnumber", "accttype"), ("acctnumber",)),
+    "item": ("item", ("itemid", "incomeaccount"), ("itemid",)),
+    "department": ("department", ("name",), ("name", "id")),
+    "terms": ("term", ("name",), ("name", "id")),
+    "tax_code": ("salestaxitem", ("itemid", "taxtype"), ("itemid",)),
+    "currency": ("currency", ("symbol",), ("symbol",)),
+    "subsidiary": ("subsidiary", ("name",), ("id",)),
 }
+
+
+# Columns that an account has only with a feature (here: revenue recognition).
+FEATURED: dict[str, tuple[str, ...]] = {"item": ("deferredrevenueaccount",)}
+
+
+def query_of(kind: str, *, featured: bool) -> str:
+    """Every active row of a kind, keyed by the internal id."""
+    table, columns, _ = KINDS[kind]
+    if featured:
+        columns += FEATURED.get(kind, ())
+    return (
+        f"SELECT id, {', '.join(columns)} FROM {table} WHERE isinactive = 'F' AND id > {{after}} ORDER BY id"
+    )
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,13 +66,26 @@ class UnknownCode(Exception):
         )
 
 
+class WrongAccount(UnknownCode):
+    """An item of the account that leads elsewhere than the rule that names it."""
+
+    def __init__(self, item: str, account: str, theirs: str, connection: str) -> None:
+        super().__init__("item", item, connection)
+        self.outcome = Misconfigured(
+            scope="mapping",
+            key=f"{connection}|item|{item}",
+            message=f"the item {item!r} leads to account {theirs}, the rule says {account}",
+            remedy=f"correct the income or deferred revenue account of {item!r} there, or the rule",
+        )
+
+
 class Codes:
     """The internal ids of one account."""
 
     def __init__(self, client: NetSuiteClient) -> None:
         self._client = client
         self._tables: dict[str, Table] = {}
-        self._locks = {kind: asyncio.Lock() for kind in QUERIES}
+        self._locks = {kind: asyncio.Lock() for kind in KINDS}
 
     async def table(self, kind: str, *, younger_than_seconds: int | None = None) -> Table:
         """The whole kind, read anew when it is older than that. Raises Failure."""
@@ -77,8 +104,14 @@ class Codes:
             return table
 
     async def _read(self, kind: str) -> Table:
-        query, columns = QUERIES[kind]
-        rows = await self._client.query(query, operation=f"codes.{kind}")
+        _, _, columns = KINDS[kind]
+        try:
+            rows = await self._rows(kind, featured=True)
+        except QueryRefused:
+            try:
+                rows = await self._rows(kind, featured=False)
+            except QueryRefused as error:
+                raise Failure(self._client.http.blocked(f"query refused: {error}")) from None
         ids: dict[str, str] = {}
         codes: dict[str, str] = {}
         by_id: dict[str, Row] = {}
@@ -90,6 +123,14 @@ class Codes:
         for row in rows:
             by_id[str(row["id"])] = row
         return Table(ids=ids, codes=codes, rows=by_id, read_at=self._client.http.now())
+
+    async def _rows(self, kind: str, *, featured: bool) -> list[Row]:
+        """Raises QueryRefused, Failure."""
+        query = query_of(kind, featured=featured)
+        rows: list[Row] = []
+        async for page in self._client.query_by_id(query, "id", operation=f"codes.{kind}", after=LOWEST_ID):
+            rows += page
+        return rows
 
     async def id(self, kind: str, code: str) -> str:
         """The internal id of a code. Raises UnknownCode, Failure."""
@@ -113,14 +154,26 @@ class Codes:
             found = (await self.table(kind, younger_than_seconds=MISS_SECONDS)).codes.get(internal_id)
         return found or f"#{internal_id}"
 
-    async def income_account(self, item_id: str) -> str:
-        """The account number that an item leads to; `#<item id>` when unknown. Raises Failure."""
-        row = (await self.table("item")).rows.get(item_id)
+    async def posting_account(self, item_id: str, *, younger_than_seconds: int | None = None) -> str:
+        """The account number that an item's line leads to: its deferred revenue account where it has one, else its
+        income account (assumed: items that post to income at once have no deferred account); `#<item id>` when
+        unknown. Raises Failure."""
+        row = (await self.table("item", younger_than_seconds=younger_than_seconds)).rows.get(item_id)
         if row is None:
             row = (await self.table("item", younger_than_seconds=MISS_SECONDS)).rows.get(item_id)
         if row is None:
             return f"#{item_id}"
-        return await self.code("account", str(row.get("incomeaccount") or "")) or f"#{item_id}"
+        account = str(row.get("deferredrevenueaccount") or row.get("incomeaccount") or "")
+        return await self.code("account", account) or f"#{item_id}"
+
+    async def check_item(self, item: str, account: str, item_id: str) -> None:
+        """Refuse an item that leads to another account than the rule says, before anything is posted there. Raises
+        WrongAccount, Failure."""
+        if account == await self.posting_account(item_id):
+            return
+        theirs = await self.posting_account(item_id, younger_than_seconds=MISS_SECONDS)
+        if account != theirs:
+            raise WrongAccount(item, account, theirs, self._client.name)
 
     async def tax_types(self, codes: set[str]) -> dict[str, str]:
         """The tax type that each tax code belongs to, by code. Raises UnknownCode, Failure."""

@@ -9,25 +9,41 @@ from tieout.canonical.secret import Secret
 APPROVALS = ("off", "hub", "person")
 ALGORITHMS = ("PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
 MOST_ROWS = 1000  # of one page, by the vendor
+MOST_IN_BATCH = 100  # records, by the vendor
+NO_SECRET = Secret("")
+SIGN_INS = {
+    "oauth2": ("client_id", "certificate_id", "private_key"),
+    "tba": ("consumer_key", "consumer_secret", "token_id", "token_secret"),
+}
 
 
 class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One NetSuite account.
 
-    `account` pins the account id as the vendor writes it (`1234567_SB1`); an access token of another account stops
-    the connection. `approval` says per subsidiary who approves a pending document; `currencies` holds each
-    subsidiary's functional currency, `entities` our legal entity of each. `enforce_keys` False declares an account
-    that takes a second document under one external id. `longest_seconds` is the vendor's limit of one synchronous
-    request, `visibility_seconds` until a query shows what was saved (assumed); `page_size` rows come in one
-    page of a query. The last four name what only some accounts have: a body field for the PO number, the payment
-    method of refunds, the internal id of the custom price level, and of the primary accounting book where there are
-    several. ValueError when it cannot be right."""
+    `sign_in` is `oauth2` (client credentials: `client_id`, `certificate_id`, `private_key`, `algorithm`) or `tba`
+    (token-based authentication: `consumer_key`, `consumer_secret`, `token_id`, `token_secret`). `account` pins the
+    account id as the vendor writes it (`1234567_SB1`); an access token of another account stops the connection.
+    `approval` says per subsidiary who approves a pending document; `currencies` holds each subsidiary's functional
+    currency, `entities` our legal entity of each. `enforce_keys` False declares an account that takes a second
+    document under one external id. `longest_seconds` is the vendor's limit of one synchronous request,
+    `visibility_seconds` until a query shows what was saved (assumed); `page_size` rows come in one page of a query.
+    At most `batch_size` documents go into one asynchronous batch (0: never; an account that does not enforce keys is
+    sent none); its job is waited for `batch_seconds`, asked after every `job_poll_seconds` and then ever more seldom.
+    `transform_credits` makes a credit memo out of the one invoice that it settles (`!transform`), which links the
+    two, instead of by itself. The last four name what only some accounts have: a body field for the PO number, the
+    payment method of refunds, the internal id of the custom price level, and of the primary accounting book where
+    there are several. ValueError when it cannot be right."""
 
     url: str
     account: str
-    client_id: str
-    certificate_id: str
-    private_key: Secret
+    sign_in: str = "oauth2"
+    client_id: str = ""
+    certificate_id: str = ""
+    private_key: Secret = NO_SECRET
+    consumer_key: str = ""
+    consumer_secret: Secret = NO_SECRET
+    token_id: str = ""
+    token_secret: Secret = NO_SECRET
     live: bool = True
     algorithm: str = "PS256"
     in_flight: int = 4
@@ -37,6 +53,10 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     visibility_seconds: int = 60
     codes_seconds: int = 900
     page_size: int = 1000
+    batch_size: int = MOST_IN_BATCH
+    batch_seconds: int = 300
+    job_poll_seconds: int = 2
+    transform_credits: bool = False
     approval: dict[str, str] = {}
     currencies: dict[str, str] = {}
     entities: dict[str, str] = {}
@@ -48,6 +68,10 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def __post_init__(self) -> None:
         if not self.url.startswith(("https://", "http://")):
             raise ValueError("url: write the whole address, https://<account>.suitetalk.api.netsuite.com")
+        if self.sign_in not in SIGN_INS:
+            raise ValueError(f"sign_in: one of {', '.join(SIGN_INS)}, not {self.sign_in!r}")
+        if absent := [name for name in SIGN_INS[self.sign_in] if not getattr(self, name)]:
+            raise ValueError(f"{', '.join(absent)}: needed for sign_in {self.sign_in!r}")
         if self.algorithm not in ALGORITHMS:
             raise ValueError(
                 f"algorithm: one of {', '.join(ALGORITHMS)} (RS256 is not accepted by the vendor)"
@@ -58,6 +82,10 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("longest_seconds and visibility_seconds: not below 0")
         if not 1 <= self.page_size <= MOST_ROWS:
             raise ValueError(f"page_size: 1 to {MOST_ROWS}")
+        if not 0 <= self.batch_size <= MOST_IN_BATCH:
+            raise ValueError(f"batch_size: 0 to {MOST_IN_BATCH}")
+        if self.batch_seconds < 1 or self.job_poll_seconds < 1:
+            raise ValueError("batch_seconds and job_poll_seconds: at least 1")
         for subsidiary, routing in self.approval.items():
             if routing not in APPROVALS:
                 raise ValueError(f"approval.{subsidiary}: one of {', '.join(APPROVALS)}, not {routing!r}")
@@ -90,11 +118,17 @@ client_id = "..."                # of the integration record, OAuth 2.0 client c
 certificate_id = "..."           # of the certificate mapping (Setup > Integration > OAuth 2.0 Client Credentials)
 private_key = { env = "NETSUITE_PRIVATE_KEY" }  # PEM: RSA of 3072 or 4096 bits, or EC
 algorithm = "PS256"              # or ES256
+# sign_in = "tba"                # existing integrations: OAuth 1.0a with these four instead of the four above
+# consumer_key = "..."
+# consumer_secret = { env = "NETSUITE_CONSUMER_SECRET" }
+# token_id = "..."
+# token_secret = { env = "NETSUITE_TOKEN_SECRET" }
 in_flight = 4                    # the limit is the whole account's: leave room for its other users
 timeout_seconds = 60             # after that the outcome is unknown and is looked up
 enforce_keys = true              # false: the account takes two documents under one external id
 longest_seconds = 900            # the vendor goes on working on a request for so long
 visibility_seconds = 60          # until a query shows what was saved
+batch_size = 100                 # documents in one asynchronous batch while calls are short; 0: one by one
 
 [connections.netsuite-main.approval]    # per subsidiary: off, hub (tieout approves), person
 1 = "off"

@@ -5,10 +5,14 @@ from __future__ import annotations
 from tieout.canonical.outcome import Failure, Misconfigured, RateLimited, Transient
 from tieout.canonical.write import DocumentWrite, Write
 from tieout.connectors.contract import Finding, Identity, Limits, World
-from tieout.connectors.netsuite.client import QueryRefused, canonical_account, is_live
+from tieout.connectors.http import BadBody
+from tieout.connectors.netsuite.client import QueryRefused
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.listing import Listing
+from tieout.connectors.netsuite.signin import canonical_account, is_live
+from tieout.connectors.netsuite.wire import Structs, read
 
+LIMITS = "/services/rest/system/v1/governanceLimits"
 CUSTOM_FIELDS = {
     "transaction": ("custbody_tieout_source", "custbody_tieout_reason", "custbody_tieout_trace"),
     "transactionline": ("custcol_tieout_source_line", "custcol_service_start", "custcol_service_end"),
@@ -17,7 +21,8 @@ CUSTOM_FIELDS = {
 
 
 class NetSuite(Listing):
-    """Writer, Assigner, Verifier, StatusReader, Lister, LedgerReader, Catalogue and Checker of one account."""
+    """Writer, BulkWriter, Assigner, Approver, Verifier, StatusReader, Lister, LedgerReader, Catalogue, Checker of one
+    account."""
 
     def approves(self, write: Write) -> bool:
         """Whether this connection's role may approve the document, by the configured routing of its subsidiary."""
@@ -57,7 +62,11 @@ class NetSuite(Listing):
         findings = [
             Finding(level="ok", subject="sign-in", message=f"{identity.organisation}, {identity.account}")
         ]
-        for finding in (await self._check_subsidiaries(), await self._check_periods()):
+        for finding in (
+            await self._check_subsidiaries(),
+            await self._check_periods(),
+            await self._check_limits(),
+        ):
             findings += finding
         for table, fields in CUSTOM_FIELDS.items():
             for field in fields:
@@ -109,6 +118,27 @@ class NetSuite(Listing):
             remedy = "open a period, or give the role Manage Accounting Periods (view)"
             return [Finding(level="error", subject="periods", message="none is open", remedy=remedy)]
         return [Finding(level="ok", subject="periods", message=f"{opened} of {len(periods)} open")]
+
+    async def _check_limits(self) -> list[Finding]:
+        """Whether the account has room for the calls we make at once. Only administrators may ask: nothing without."""
+        try:
+            response = await self.client.look(LIMITS, operation="check")
+            told = read(Structs.limits, response.body) if response.status == 200 else None
+        except (Failure, BadBody):
+            told = None
+        if told is None or not told.account_concurrency_limit:
+            return []
+        most = told.account_concurrency_limit
+        if self.config.in_flight <= most:
+            return [Finding(level="ok", subject="concurrency", message=f"{self.config.in_flight} of {most}")]
+        return [
+            Finding(
+                level="error",
+                subject="concurrency",
+                message=f"in_flight is {self.config.in_flight}, the whole account may have {most}",
+                remedy=f"set in_flight of {self.name} below {most}: others use the account too",
+            )
+        ]
 
     async def _check_field(self, table: str, field: str) -> list[Finding]:
         key = "transaction" if table == "transactionline" else "id"

@@ -62,7 +62,7 @@ SUBLEDGER = (
     "SELECT t.id, t.type, t.postingperiod, t.foreigntotal, t.exchangerate, c.symbol, tl.subsidiary"
     " FROM transaction t JOIN transactionline tl ON tl.transaction = t.id AND tl.mainline = 'T'"
     " JOIN currency c ON c.id = t.currency"
-    " WHERE t.type IN ('CustInvc', 'CustCred', 'CustPymt', 'CustRfnd') AND t.posting = 'T'"
+    " WHERE t.type IN ('CustInvc', 'CustCred', 'CustPymt', 'CustRfnd', 'DepAppl') AND t.posting = 'T'"
     " AND t.id > {after} ORDER BY t.id"
 )
 RECEIVABLES = "AcctRec"
@@ -77,7 +77,7 @@ class Listing(Reading):
         if kind not in TYPE:
             raise ValueError(f"no documents of kind {kind!r}; known: {', '.join(sorted(TYPE))}")
         query = DOCUMENTS.format(type=text(TYPE[kind]))
-        async for rows in self.client.query_by_id(query, "id", operation=f"list.{kind}"):
+        async for rows in self.client.listing(query, "id", operation=f"list.{kind}"):
             first, last = int(rows[0]["id"]), int(rows[-1]["id"])
             accounts = await self._accounts(kind, first, last)
             taxes: dict[str, object] = {}
@@ -185,7 +185,7 @@ class Listing(Reading):
         no receivable); what is left over, at its own."""
         documents: dict[str, Row] = {}
         settled: Settled = {}
-        async for rows in self.client.query_by_id(SUBLEDGER, "id", operation="list.subledger"):
+        async for rows in self.client.listing(SUBLEDGER, "id", operation="list.subledger"):
             documents.update((str(row["id"]), row) for row in rows)
             settled.update(await self._applications(int(rows[0]["id"]), int(rows[-1]["id"])))
         carried = {id: _Carried.of(row, self._functional(_subsidiary(row))) for id, row in documents.items()}

@@ -23,8 +23,8 @@ RECORD = {
     "refund": "customerRefund",
 }
 TYPE = {"invoice": "CustInvc", "credit_memo": "CustCred", "payment": "CustPymt", "refund": "CustRfnd"}
-# How a document moves receivables: an invoice and a refund raise them.
-RECEIVABLES_SIGN = {"CustInvc": 1, "CustCred": -1, "CustPymt": -1, "CustRfnd": 1}
+# How a document moves receivables: an invoice and a refund raise them. A deposit does not, its application does.
+RECEIVABLES_SIGN = {"CustInvc": 1, "CustCred": -1, "CustPymt": -1, "CustRfnd": 1, "DepAppl": -1}
 
 
 def map_status(kind: str, status: str, approval: str = "", *, voided: bool = False) -> str:
@@ -217,15 +217,16 @@ def compare_head(
 
 
 def compare_lines(
-    write: DocumentWrite, document: Transaction, income: dict[str, str], taxes: dict[str, str]
+    write: DocumentWrite, document: Transaction, accounts: dict[str, str], taxes: dict[str, str]
 ) -> list[Difference]:
-    """Net per income account, and tax per code. `income` is account number by item id, `taxes` code by tax item id."""
+    """Net per account that the items lead to, and tax per code. `accounts` is account number by item id, `taxes` code
+    by tax item id."""
     ours: dict[str, int] = {}
     theirs: dict[str, int] = {}
     for line in write.lines:
         ours[line.account] = ours.get(line.account, 0) + line.net_minor
     for wire in document.item.items if document.item else ():
-        account = income.get(wire.item.key, f"#{wire.item.key}")
+        account = accounts.get(wire.item.key, f"#{wire.item.key}")
         theirs[account] = theirs.get(account, 0) + minor(wire.amount, write.currency)
     found = _compare_sums("account", ours, theirs)
     our_taxes: dict[str, int] = {}

@@ -14,6 +14,7 @@ from tieout.canonical.write import (
 from tieout.connectors.contract import Verified
 from tieout.connectors.netsuite.assigning import Assigning
 from tieout.connectors.netsuite.codes import MISS_SECONDS
+from tieout.connectors.netsuite.looking import IN_LIST, Posting, kind_of
 from tieout.connectors.netsuite.mapping import (
     RECORD,
     Difference,
@@ -25,9 +26,6 @@ from tieout.connectors.netsuite.mapping import (
     map_status,
 )
 from tieout.connectors.netsuite.wire import Structs, Transaction
-from tieout.connectors.netsuite.writing import Posting, kind_of
-
-IN_LIST = 1000  # the vendor's limit of one IN list
 
 
 class Reading(Assigning):
@@ -69,7 +67,8 @@ class Reading(Assigning):
         if isinstance(write, DocumentWrite):
             # The receivables account is the account's own choice: it must be one of those that the journal names.
             named = {line.account for line in write.journal}
-            if account and named and account not in named:
+            # A total of nothing has no line on it.
+            if account and named and account not in named and write.total_minor:
                 found.append(("account", ", ".join(sorted(named)), account))
             found += await self._compare_lines(write, document)
         elif account and account != write.account:
@@ -82,14 +81,16 @@ class Reading(Assigning):
 
     async def _compare_lines(self, write: DocumentWrite, document: Transaction) -> list[Difference]:
         lines = document.item.items if document.item else ()
-        income = {id: await self.code_tables.income_account(id) for id in {line.item.key for line in lines}}
+        accounts = {
+            id: await self.code_tables.posting_account(id) for id in {line.item.key for line in lines}
+        }
         used = (
             {one.tax_code.key for one in document.tax_details.items if one.tax_code}
             if document.tax_details
             else ()
         )
         taxes = {id: await self.code_tables.code("tax_code", id) for id in used}
-        return compare_lines(write, document, income, taxes)
+        return compare_lines(write, document, accounts, taxes)
 
     async def _verify_customer(self, write: CustomerWrite, external_id: str) -> Verified:
         customer = await self.client.fetch(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from tieout.connectors.http import BadBody
@@ -22,6 +24,8 @@ CONCURRENCY = frozenset(
         "WS_CONCUR_SESSION_DISALLWD",
     }
 )
+# The idempotency key of an asynchronous request was used before; Location names that job.
+KEY_USED = frozenset({"IDEMPOTENCY_ERROR"})
 # The period is closed or locked, where the vendor has a code of its own for it (enumeration of status details).
 PERIOD_CLOSED = frozenset({"TRAN_PRD_CLOSED", "TRAN_PERIOD_CLOSED"})
 # Business rules without a code: asked of the period itself, then of these words (data, English accounts only).
@@ -34,12 +38,14 @@ PERIOD_WORDS = (
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The first code, and the vendor's words with the path that they are about. `documented` is False when the body
-    is not the vendor's own (a gateway's page)."""
+    """The first code, and the vendor's words with the path that they are about; `paths` are all of those, `status` the
+    one that the body names. `documented` is False when the body is not the vendor's own (a gateway's page)."""
 
     code: str
     message: str
     documented: bool = True
+    paths: tuple[str, ...] = ()
+    status: int = 0
 
 
 def refusal(response: Response) -> Refusal:
@@ -51,7 +57,14 @@ def refusal(response: Response) -> Refusal:
     if not body.details:
         return Refusal(body.error, body.title or body.error, documented=bool(body.title or body.error))
     words = "; ".join(f"{one.detail} ({one.path})" if one.path else one.detail for one in body.details)
-    return Refusal(body.details[0].code, words)
+    paths = tuple(one.path for one in body.details)
+    return Refusal(body.details[0].code, words, paths=paths, status=body.status)
+
+
+def login_error(response: Response) -> str:
+    """The `error` of a WWW-Authenticate header, `token_rejected` or `invalid_token` for instance; else empty."""
+    found = re.search(r'\berror="([^"]*)"', response.headers.get("www-authenticate", ""))
+    return found[1] if found else ""
 
 
 def speaks_of_period(message: str) -> bool:

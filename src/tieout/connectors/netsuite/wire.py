@@ -152,6 +152,19 @@ class IdPage(Wire, frozen=True):
     has_more: bool = False
 
 
+class GovernanceLimits(Wire, frozen=True):
+    """How many calls the account may have in flight."""
+
+    account_concurrency_limit: int = 0
+
+
+class Job(Wire, frozen=True):
+    """An asynchronous job; `progress` is pending, processing, succeeded or failed."""
+
+    completed: bool = False
+    progress: str = ""
+
+
 Row = dict[str, Any]
 
 
@@ -174,6 +187,7 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """The vendor's error body. The token endpoint answers `error` instead (RFC 6749)."""
 
     title: str = ""
+    status: int = 0
     error: str = ""
     details: tuple[ErrorDetail, ...] = msgspec.field(default=(), name="o:errorDetails")
 
@@ -199,6 +213,8 @@ class Structs:
     credit = msgspec.json.Decoder(Credit)
     period = msgspec.json.Decoder(Period)
     ids = msgspec.json.Decoder(IdPage)
+    limits = msgspec.json.Decoder(GovernanceLimits)
+    job = msgspec.json.Decoder(Job)
     rows = msgspec.json.Decoder(RowPage, float_hook=Decimal)
     error = msgspec.json.Decoder(ErrorBody)
     token = msgspec.json.Decoder(TokenAnswer)

@@ -1,19 +1,15 @@
-"""Making documents and finding them again: `Writer`."""
+"""Making documents: `Writer.send`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 
 import msgspec
 
 from tieout.canonical.outcome import (
-    Absent,
     Confirmed,
     Failure,
-    FindOutcome,
-    Found,
-    Inconclusive,
     Misconfigured,
     NotFound,
     OutcomeUnknown,
@@ -31,20 +27,15 @@ from tieout.canonical.write import (
     RefundWrite,
     Write,
 )
-from tieout.connectors.contract import Keys, OperationTraits, World, conclusive_at
+from tieout.connectors.contract import Keys
 from tieout.connectors.http import BadBody, decode_json, retry_after
 from tieout.connectors.netsuite import outbound
-from tieout.connectors.netsuite.catalogue import Catalogue
-from tieout.connectors.netsuite.client import eid, text
+from tieout.connectors.netsuite.client import eid
 from tieout.connectors.netsuite.codes import UnknownCode
-from tieout.connectors.netsuite.config import NetSuiteConfig
+from tieout.connectors.netsuite.looking import Looking, kind_of
 from tieout.connectors.netsuite.mapping import (
     RECORD,
-    TYPE,
     day,
-    map_receipt,
-    map_row_status,
-    minor,
     period_of,
 )
 from tieout.connectors.netsuite.refusals import (
@@ -57,10 +48,9 @@ from tieout.connectors.netsuite.refusals import (
     refusal,
     speaks_of_period,
 )
-from tieout.connectors.netsuite.wire import Row, Structs, Transaction
+from tieout.connectors.netsuite.wire import Structs
 from tieout.ports import Response, TransportError
 
-Posting = DocumentWrite | PaymentWrite | RefundWrite
 UPSERT = "replace=addressBook,currencyList"
 
 
@@ -72,53 +62,9 @@ class Prepared(msgspec.Struct, frozen=True):
     body: Mapping[str, object]
 
 
-def traits(config: NetSuiteConfig) -> dict[str, OperationTraits]:
-    """The facts about each operation. The idempotency key of the vendor counts for asynchronous calls only, so there
-    is none here."""
-    uniqueness = "atomic" if config.enforce_keys else "search_only"
-    create = OperationTraits(
-        uniqueness=uniqueness,
-        longest_seconds=config.longest_seconds,
-        visibility_seconds=config.visibility_seconds,
-        timeout_seconds=config.timeout_seconds,
-    )
-    held = msgspec.structs.replace(create, two_phase=config.two_phase)
-    # Approving twice is approving once.
-    approve = msgspec.structs.replace(create, uniqueness="atomic")
-    return {
-        "customer.create": create,
-        "invoice.create": held,
-        "credit_memo.create": held,
-        "payment.create": create,
-        "refund.create": create,
-        "invoice.post": approve,
-        "credit_memo.post": approve,
-    }
+class Writing(Looking):
+    """`send` of the connection's `Writer`."""
 
-
-def kind_of(write: Write) -> str:
-    """The kind of document that a write makes or approves. ValueError for one that is not the ERP's."""
-    match write:
-        case CustomerWrite():
-            return "customer"
-        case DocumentWrite() | ApproveWrite():
-            return write.kind
-        case PaymentWrite():
-            return "payment"
-        case RefundWrite():
-            return "refund"
-        case _:
-            raise ValueError(f"not a write of an ERP: {type(write).__name__}")
-
-
-class Writing(Catalogue):
-    """`Writer` of the connection."""
-
-    def __init__(self, name: str, config: NetSuiteConfig, world: World) -> None:
-        super().__init__(name, config, world)
-        self.operations: Mapping[str, OperationTraits] = traits(config)
-
-    # -- send -----------------------------------------------------------------------------------------------------
     async def send(self, operation: str, write: Write, keys: Keys) -> SendOutcome:
         """Make the document, carrying our document key as its external id. Never raises for a vendor's answer."""
         if operation not in self.operations:
@@ -154,9 +100,12 @@ class Writing(Catalogue):
                 return Prepared("PUT", path, outbound.customer_body(write, ids))
             case DocumentWrite():
                 taxes = {tax.code for line in write.lines for tax in line.taxes}
+                items = await table.ids("item", {line.item for line in write.lines})
+                for line in write.lines:
+                    await table.check_item(line.item, line.account, items[line.item])
                 ids = outbound.Ids(
                     currencies=await table.ids("currency", {write.currency}),
-                    items=await table.ids("item", {line.item for line in write.lines}),
+                    items=items,
                     departments=await table.ids("department", {line.department for line in write.lines}),
                     tax_codes=await table.ids("tax_code", taxes),
                     tax_types=await table.tax_types(taxes),
@@ -164,7 +113,7 @@ class Writing(Catalogue):
                     period=await self._period_id(write.posting_period),
                 )
                 body = outbound.document_body(write, keys.document, ids, self.config)
-                return Prepared("POST", RECORD[write.kind], body)
+                return Prepared("POST", self._document_path(write), body)
             case PaymentWrite() | RefundWrite():
                 ids = outbound.Ids(
                     currencies=await table.ids("currency", {write.currency}),
@@ -184,6 +133,13 @@ class Writing(Catalogue):
             case _:
                 refused = Rejected(code="UNKNOWN_OPERATION", message=f"no {type(write).__name__} in an ERP")
                 raise Failure(refused)
+
+    def _document_path(self, write: DocumentWrite) -> str:
+        """Where a document is made: where the account is so configured, a credit memo out of the one invoice that it
+        settles. Lines, taxes and applications are still the write's alone."""
+        if self.config.transform_credits and write.kind == "credit_memo" and len(write.applies_to) == 1:
+            return f"invoice/{write.applies_to[0][0]}/!transform/creditMemo?replace=item,taxDetails,apply"
+        return RECORD[write.kind]
 
     async def _period_id(self, name: str) -> str:
         """The internal id of a period given by id or by name; empty stays empty. Raises UnknownCode, Failure."""
@@ -273,87 +229,6 @@ class Writing(Catalogue):
             return entity, day(document.tran_date), period
         raise NotFound("no period")
 
-    # -- find -----------------------------------------------------------------------------------------------------
-    async def find(self, operation: str, write: Write, keys: Keys, sent_at: datetime) -> FindOutcome:
-        """Look the document up by our key: by external id where the account enforces it, else by query."""
-        facts = self.operations.get(operation) or self.operations["invoice.create"]
-        absent = Absent(conclusive_at=conclusive_at(sent_at, facts))
-        try:
-            if isinstance(write, ApproveWrite):
-                return await self._find_approved(write) or absent
-            if facts.uniqueness == "atomic":
-                receipt = await self._by_key(kind_of(write), keys)
-                if receipt is not None:
-                    return Found(receipt=receipt)
-            return await self._by_query(write, keys) or absent
-        except Failure as error:
-            outcome = error.outcome
-            retry_at = outcome.retry_at if isinstance(outcome, Transient | RateLimited) else None
-            return Inconclusive(reason=_reason(outcome), ask_again_at=retry_at)
-
-    async def _find_approved(self, write: ApproveWrite) -> Found | None:
-        receipt = await self.receipt(write.kind, write.document)
-        return Found(receipt=receipt) if receipt is not None and receipt.posted else None
-
-    async def receipt(self, kind: str, id: str) -> Receipt | None:
-        """A document by its internal id or `eid:` segment, or None. Raises Failure."""
-        try:
-            if kind == "customer":
-                customer = await self.client.fetch(
-                    Structs.customer, f"customer/{id}", operation="find.customer"
-                )
-                return Receipt(external_id=str(customer.id), number=customer.entity_id)
-            document = await self.client.fetch(
-                Structs.transaction, f"{RECORD[kind]}/{id}", operation=f"find.{kind}"
-            )
-        except NotFound:
-            return None
-        return await self.as_receipt(kind, document)
-
-    async def as_receipt(self, kind: str, document: Transaction) -> Receipt:
-        """A record as a receipt. Raises Failure."""
-        currency = await self.code_tables.code("currency", document.currency.key if document.currency else "")
-        try:
-            return map_receipt(kind, document, currency)
-        except (ValueError, ArithmeticError):
-            raise Failure(
-                Transient(reason=f"a {kind} with an amount, date or currency that is none")
-            ) from None
-
-    async def _by_key(self, kind: str, keys: Keys) -> Receipt | None:
-        return await self.receipt(kind, eid(keys.document))
-
-    async def _by_query(self, write: Write, keys: Keys) -> Found | None:
-        """All documents that are ours: under our key, and copies that lost it (no external id, but our source,
-        amount and currency)."""
-        if isinstance(write, CustomerWrite):
-            rows = await self.client.query(
-                "SELECT id, entityid, externalid FROM customer"
-                f" WHERE externalid = {text(keys.document)}"
-                f" OR (externalid IS NULL AND custentity_crm_account = {text(write.source.id)})",
-                operation="find.customer",
-            )
-            keyed = [row for row in rows if row.get("externalid") == keys.document]
-            found = _ordered(keyed) or _ordered(rows)
-            receipts = [
-                Receipt(external_id=str(row["id"]), number=str(row.get("entityid") or "")) for row in found
-            ]
-            return _found(receipts)
-        if not isinstance(write, DocumentWrite | PaymentWrite | RefundWrite):
-            return None
-        kind = kind_of(write)
-        rows = await self.client.query(
-            "SELECT t.id, t.tranid, t.externalid, t.status, t.approvalstatus, t.posting, t.voided, t.foreigntotal,"
-            " c.symbol FROM transaction t JOIN currency c ON c.id = t.currency"
-            f" WHERE t.type = {text(TYPE[kind])} AND (t.externalid = {text(keys.document)}"
-            f" OR (t.externalid IS NULL AND t.custbody_tieout_source = {text(write.source.id)}))",
-            operation=f"find.{kind}",
-        )
-        total = write.total_minor if isinstance(write, DocumentWrite) else write.amount_minor
-        keyed = _ordered([row for row in rows if row.get("externalid") == keys.document])
-        bare = [row for row in rows if not row.get("externalid") and _is_copy(row, write.currency, total)]
-        return _found([_row_receipt(kind, row) for row in [*keyed, *_ordered(bare)]])
-
 
 def location_id(response: Response) -> str:
     """The internal id at the end of the Location header, or empty."""
@@ -367,33 +242,3 @@ def is_json(response: Response) -> bool:
         return isinstance(decode_json(response.body), dict)
     except BadBody:
         return False
-
-
-def _reason(outcome: Transient | RateLimited | Rejected | Misconfigured) -> str:
-    return outcome.reason if isinstance(outcome, Transient | RateLimited) else outcome.message
-
-
-def _ordered(rows: list[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: int(row["id"]))
-
-
-def _is_copy(row: Row, currency: str, total_minor: int) -> bool:
-    return row.get("symbol") == currency and abs(minor(row.get("foreigntotal"), currency)) == total_minor
-
-
-def _row_receipt(kind: str, row: Row) -> Receipt:
-    currency = str(row["symbol"])
-    return Receipt(
-        external_id=str(row["id"]),
-        number=str(row.get("tranid") or ""),
-        posted=map_row_status(kind, row) == "posted",
-        total_minor=abs(minor(row.get("foreigntotal"), currency)),
-        currency=currency,
-    )
-
-
-def _found(receipts: list[Receipt]) -> Found | None:
-    """The first document made, the others beside it."""
-    if not receipts:
-        return None
-    return Found(receipt=receipts[0], others=tuple(one.external_id for one in receipts[1:]))

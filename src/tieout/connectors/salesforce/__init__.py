@@ -6,6 +6,7 @@ from typing import Any
 
 from tieout.connectors.contract import ConnectorDescriptor, Limits, World
 from tieout.connectors.salesforce.behaviours import BEHAVIOURS
+from tieout.connectors.salesforce.certification import SalesforceCertification
 from tieout.connectors.salesforce.config import EXAMPLE, SalesforceConfig
 from tieout.connectors.salesforce.connection import SalesforceConnection
 
@@ -31,4 +32,5 @@ CONNECTOR = ConnectorDescriptor(
     limits=limits,
     example=EXAMPLE,
     behaviours=BEHAVIOURS,
+    certification=SalesforceCertification,
 )

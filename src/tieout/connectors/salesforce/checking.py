@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from tieout.canonical.outcome import Failure, Misconfigured
 from tieout.connectors.contract import Finding, Identity
 from tieout.connectors.http import BadBody
-from tieout.connectors.salesforce import wire
+from tieout.connectors.salesforce import sold, wire
+from tieout.connectors.salesforce.budget import RESERVE_PERCENT, SLOW_PERCENT
 from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.mapping import Org
-
-WARN_USED_PERCENT = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +160,35 @@ def needs(org: Org) -> tuple[Need, ...]:
             creates=True,
             key=names.mirror_external_id,
         ),
+        *source_needs(org),
     )
+
+
+def source_needs(org: Org) -> tuple[Need, ...]:
+    """What the declared order source needs besides."""
+    source = org.config.order_source
+    if source == "opportunity":
+        return (Need("OpportunityLineItem", own_fields(sold.opportunity_line_columns(org))),)
+    found = [
+        Need("Order", own_fields(sold.order_columns(org))),
+        Need("OrderItem", own_fields(sold.order_item_columns(org))),
+    ]
+    if source == "cpq_quote":
+        cpq = org.config.cpq
+        found[0] = Need("Order", (*found[0].reads, cpq.name("Quote")))
+        found += [
+            Need("Contract", own_fields(sold.contract_columns(org))),
+            Need("Opportunity", tuple(map(cpq.name, sold.DEAL_FIELDS))),
+            Need(cpq.name("Quote"), own_fields(sold.cpq_quote_columns(org))),
+            Need(cpq.name("QuoteLine"), (*own_fields(sold.cpq_line_columns(org)), cpq.name("Number"))),
+            Need(cpq.name("Subscription"), (*own_fields(sold.ledger_columns(org)), cpq.name("Contract"))),
+        ]
+    return tuple(found)
+
+
+def own_fields(columns: str) -> tuple[str, ...]:
+    """The object's own fields of a column list; those of a parent belong to the parent's object."""
+    return tuple(name for name in columns.split(", ") if "." not in name)
 
 
 def lacking(subject: str, need: Need, described: wire.Described) -> list[Finding]:
@@ -203,8 +230,10 @@ def allowance(subject: str, usage: wire.Usage | None) -> tuple[Finding, ...]:
     if usage is None:
         return ()
     message = f"{usage.used} of {usage.allowed} API calls of the last 24 hours used, {usage.left} left"
-    if usage.used * 100 < usage.allowed * WARN_USED_PERCENT:
+    if usage.percent < SLOW_PERCENT:
         return (Finding(level="ok", subject=subject, message=message),)
+    message += "; polling slows down"
+    message += " and listings wait" if usage.percent >= RESERVE_PERCENT else ""
     remedy = "find what else uses the org's API calls, or buy more; others share this allowance"
     return (Finding(level="warning", subject=subject, message=message, remedy=remedy),)
 

@@ -22,7 +22,7 @@ from tieout.canonical.outcome import (
 )
 from tieout.connectors.contract import World, connection_blocked
 from tieout.connectors.http import BadBody, Http, SignIn, Token, retry_after
-from tieout.connectors.salesforce import wire
+from tieout.connectors.salesforce import budget, wire
 from tieout.connectors.salesforce.config import SalesforceConfig
 from tieout.connectors.salesforce.soql import id18
 from tieout.ports import Response, TransportError
@@ -33,6 +33,7 @@ ASSERTION_SECONDS = 180
 SETUP_CODES = frozenset(
     {
         "INVALID_SESSION_ID",
+        "InvalidSessionId",
         "INVALID_AUTH_HEADER",
         "INVALID_FIELD",
         "INVALID_FIELD_FOR_INSERT_UPDATE",
@@ -78,6 +79,10 @@ class Client:
     async def token(self) -> Token:
         """The present access token. Raises Failure: nothing was sent."""
         return await self._sign_in.token()
+
+    def discard(self, token: Token) -> None:
+        """Forget a token that was refused, so that the next call signs in anew."""
+        self._sign_in.discard(token)
 
     async def _fetch_token(self) -> Token:
         try:
@@ -200,8 +205,9 @@ class Client:
     # -- calls --------------------------------------------------------------------------------------------------
 
     async def _exchange(
-        self, token: Token, method: str, path: str, body: bytes, operation: str, lane: str
+        self, token: Token, method: str, path: str, body: bytes, operation: str, lane: str, mime: str = ""
     ) -> Response:
+        # Built from the token of this very call: a download that kept an old one would die in its middle.
         if self._token is not token:
             self._headers = {
                 "authorization": f"Bearer {token.value}",
@@ -214,7 +220,7 @@ class Client:
         response = await self.http.exchange(
             method,
             token.base_url + path,
-            headers=self._headers,
+            headers=self._headers | {"content-type": mime, "accept": mime} if mime else self._headers,
             body=body,
             operation=operation,
             lane=lane,
@@ -225,47 +231,69 @@ class Client:
             self.usage = wire.read_usage(limit) or self.usage
         return response
 
-    async def _call(self, method: str, path: str, body: bytes, operation: str, lane: str) -> Response:
-        """One call; a session that has ended is renewed once, which is safe: 401 means that nothing was done."""
+    async def call(
+        self, method: str, path: str, body: bytes, operation: str, lane: str = "", *, mime: str = ""
+    ) -> Response:
+        """One call; a session that has ended is renewed once and the call repeated, which is safe: nothing was done.
+        Raises TransportError, and Failure where signing in fails. `mime`: other than JSON, both ways."""
         token = await self._sign_in.token()
-        response = await self._exchange(token, method, path, body, operation, lane)
-        if response.status == 401:
+        response = await self._exchange(token, method, path, body, operation, lane, mime)
+        if wire.session_ended(response):
             self._sign_in.discard(token)
             token = await self._sign_in.token()
-            response = await self._exchange(token, method, path, body, operation, lane)
-            if response.status == 401:
+            response = await self._exchange(token, method, path, body, operation, lane, mime)
+            if wire.session_ended(response):
                 self._sign_in.discard(token)
         return response
 
+    def spare(self) -> None:
+        """Raises Failure where what is left of the day's calls is kept for writes."""
+        wait = budget.reserved(self.usage, self.http.now())
+        if wait is not None:
+            raise Failure(wait)
+
     async def read(
-        self, path: str, operation: str, *, lane: str = "", method: str = "GET", body: bytes = b""
+        self,
+        path: str,
+        operation: str,
+        *,
+        lane: str = "",
+        method: str = "GET",
+        body: bytes = b"",
+        mime: str = "",
+        expected: tuple[int, ...] = (200,),
     ) -> Response:
-        """One read. Raises Failure."""
+        """One read, or a call that is safe to repeat. Raises Failure."""
         try:
-            response = await self._call(method, path, body, operation, lane)
+            response = await self.call(method, path, body, operation, lane, mime=mime)
         except TransportError as error:
             self.http.read_failed(error)
-        if response.status != 200:
+        if response.status not in expected:
             self._read_refused(response)
         return response
 
     def _read_refused(self, response: Response) -> NoReturn:
         code, words = wire.read_error(response)
-        outcome = self._by_code(code, words, response)
+        outcome = self.by_code(code, words, retry_after(response, self.http.now()))
         if outcome is not None:
             raise Failure(outcome)
         if response.status < 300:
             raise Failure(Transient(reason=f"{response.status} where 200 is documented"))
         self.http.read_status(response, code, words)
 
-    def _by_code(
-        self, code: str, words: str, response: Response
+    def by_code(
+        self, code: str, words: str, retry_at: datetime | None = None
     ) -> Transient | RateLimited | Misconfigured | Rejected | None:
         """What an errorCode says, where it says more than the status."""
         if code in LIMIT_CODES:
-            return RateLimited(reason=f"{code} {words}", retry_at=retry_after(response, self.http.now()))
+            # Concurrent calls free themselves in seconds; the day's allowance comes back by the hour.
+            spent = "totalrequests" in words.lower()
+            return RateLimited(
+                reason=f"{code} {words}",
+                retry_at=retry_at or (budget.later(self.http.now()) if spent else None),
+            )
         if code in LATER_CODES:
-            return Transient(reason=f"{code} {words}", retry_at=retry_after(response, self.http.now()))
+            return Transient(reason=f"{code} {words}", retry_at=retry_at)
         if code in FIELD_CODES:
             return self._setup(
                 f"{code} {words}",
@@ -277,20 +305,25 @@ class Client:
             return Rejected(code=code, message=words)
         return None
 
+    def refused(self, response: Response) -> SendOutcome:
+        """What became of a write that was not answered as success."""
+        code, words = wire.read_error(response)
+        at = retry_after(response, self.http.now())
+        return self.by_code(code, words, at) or self.http.send_status(response, code, words)
+
     async def write(
         self, method: str, path: str, body: bytes, operation: str, lane: str
     ) -> Response | SendOutcome:
         """One write: the answer below 400 that is no redirect, else what became of it."""
         try:
-            response = await self._call(method, path, body, operation, lane)
+            response = await self.call(method, path, body, operation, lane)
         except TransportError as error:
             return self.http.send_failed(error)
         except Failure as error:  # sign-in: nothing was sent
             return error.outcome
         if response.status < 300 or response.status == 300:
             return response
-        code, words = wire.read_error(response)
-        return self._by_code(code, words, response) or self.http.send_status(response, code, words)
+        return self.refused(response)
 
     # -- queries ------------------------------------------------------------------------------------------------
 
@@ -335,7 +368,7 @@ class Client:
         return found
 
     async def first_pages(
-        self, queries: Mapping[str, str], operation: str
+        self, queries: Mapping[str, str], operation: str, *, lane: str = ""
     ) -> tuple[dict[str, wire.Page], datetime | None]:
         """The first page of up to five queries (deleted records included) in one call, which counts as one, and
         the vendor's time. Keys are reference ids. Raises Failure: then there is no page of any."""
@@ -350,7 +383,7 @@ class Client:
             for name, soql in queries.items()
         ]
         body = msgspec.json.encode({"allOrNone": False, "compositeRequest": parts})
-        response = await self.read(f"{self.data}/composite", operation, method="POST", body=body)
+        response = await self.read(f"{self.data}/composite", operation, lane=lane, method="POST", body=body)
         try:
             answers = wire.decode(wire.COMPOSITE, response.body).composite_response
         except BadBody as error:
@@ -360,7 +393,7 @@ class Client:
             inner = Response(status=answer.http_status_code, headers={}, body=bytes(answer.body))
             if inner.status != 200:
                 self._read_refused(inner)
-            pages[answer.reference_id] = self._page(inner)
+            pages[answer.reference_id or ""] = self._page(inner)
         if pages.keys() != queries.keys():
             raise Failure(Transient(reason=f"{operation}: an answer is missing"))
         return pages, wire.server_time(response)

@@ -41,6 +41,11 @@ _body = msgspec.json.Encoder(decimal_format="number")
 ASSIGN_TRAITS = OperationTraits(uniqueness="atomic", longest_seconds=600, visibility_seconds=0)
 
 
+def encode_body(body: object) -> bytes:
+    """JSON as Salesforce takes it."""
+    return _body.encode(body)
+
+
 class StatusFields:
     """`Assigner` of one connection."""
 
@@ -50,13 +55,36 @@ class StatusFields:
         self._groups = group_fields(org.names, org.config.currency_field)
         self._objects = {"opportunity": "Opportunity", "account": "Account"}
 
+    @property
+    def names(self) -> FieldNames:
+        """The API names of this connection."""
+        return self._org.names
+
+    @property
+    def mirror_path(self) -> str:
+        """`/<object>/<External Id field>` of the invoice mirror."""
+        return f"/{self.names.mirror_object}/{self.names.mirror_external_id}"
+
+    def address(self, target: Ref) -> tuple[str, str]:
+        """The object of a record and the field that names it: `Id`, or the mirror's External Id."""
+        if target.kind == "invoice_mirror":
+            return self.names.mirror_object, self.names.mirror_external_id
+        return self._objects[target.kind], "Id"
+
+    def unsendable(self, target: Ref) -> Rejected | None:
+        """Why this record cannot be addressed at all, or None."""
+        if target.kind == "invoice_mirror" or soql.is_record_id(target.id):
+            return None
+        return Rejected(code="MALFORMED_ID", message=f"{target.kind} has no record id")
+
     async def assign(self, target: Ref, group: str, fields: Fields) -> SendOutcome:
         """Set the fields of one record. ValueError for a group or field that this connection does not have."""
-        body = _body.encode(self._wire(target, group, fields))
+        body = encode_body(self.body(target, group, fields))
         if target.kind == "invoice_mirror":
             return await self._upsert(target, body)
-        if not soql.is_record_id(target.id):
-            return Rejected(code="MALFORMED_ID", message=f"{target.kind} has no record id")
+        refusal = self.unsendable(target)
+        if refusal is not None:
+            return refusal
         path = f"{self._client.data}/sobjects/{self._objects[target.kind]}/{target.id}"
         answer = await self._client.write("PATCH", path, body, f"{target.kind}.assign", str(target))
         if not isinstance(answer, Response):
@@ -68,11 +96,7 @@ class StatusFields:
         return Confirmed(receipt=Receipt(external_id=target.id))
 
     async def _upsert(self, target: Ref, body: bytes) -> SendOutcome:
-        names = self._org.names
-        path = (
-            f"{self._client.data}/sobjects/{names.mirror_object}/{names.mirror_external_id}/"
-            f"{quote(target.id, safe='')}"
-        )
+        path = f"{self._client.data}/sobjects{self.mirror_path}/{quote(target.id, safe='')}"
         answer = await self._client.write("PATCH", path, body, "invoice_mirror.assign", str(target))
         if not isinstance(answer, Response):
             if isinstance(answer, Rejected) and answer.code == "DUPLICATE_VALUE":
@@ -86,10 +110,10 @@ class StatusFields:
         at the ends, empty for null) comes back as it was asked. Raises NotFound, Failure."""
         known = self._fields_of(target, group)
         wanted = {name: known[name] for name in fields if known.get(name)}
-        where, sobject = self._where(target)
+        sobject, key = self.address(target)
         currency_field = self._org.config.currency_field
         columns = soql.columns("Id", *wanted.values(), currency_field if "amount_minor" in fields else "")
-        query = f"SELECT {columns} FROM {sobject} WHERE {where}"
+        query = f"SELECT {columns} FROM {sobject} WHERE {key} = {soql.quoted(target.id)}"
         rows = await self._client.rows(query, f"{target.kind}.read_back", lane=str(target))
         if not rows:
             raise NotFound(f"{target.kind} {target.id}")
@@ -105,19 +129,14 @@ class StatusFields:
         except BadBody as error:
             raise Failure(Transient(reason=f"read-back: {error}")) from error
 
-    def _where(self, target: Ref) -> tuple[str, str]:
-        if target.kind == "invoice_mirror":
-            names = self._org.names
-            return f"{names.mirror_external_id} = {soql.quoted(target.id)}", names.mirror_object
-        return f"Id = {soql.quoted(target.id)}", self._objects[target.kind]
-
     def _fields_of(self, target: Ref, group: str) -> dict[str, str]:
         known = self._groups.get((target.kind, group))
         if known is None:
             raise ValueError(f"no field group {group!r} of {target.kind!r}")
         return known
 
-    def _wire(self, target: Ref, group: str, fields: Fields) -> dict[str, JsonValue]:
+    def body(self, target: Ref, group: str, fields: Fields) -> dict[str, JsonValue]:
+        """The fields by API name. ValueError for a group or field that this connection does not have."""
         known = self._fields_of(target, group)
         unknown = sorted(fields.keys() - known.keys())
         if unknown:

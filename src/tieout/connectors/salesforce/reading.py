@@ -14,6 +14,7 @@ from tieout.connectors.http import BadBody
 from tieout.connectors.salesforce import soql, wire
 from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.mapping import Org, map_customer, map_order
+from tieout.connectors.salesforce.sold import SALE_KINDS, Sold, opportunity_line_columns
 
 T = TypeVar("T")
 DEEPEST = 100
@@ -30,9 +31,11 @@ class Aggregates:
         self._org = org
         self._order_columns = order_columns(org)
         self._account_columns = account_columns(org)
+        self._sold = Sold(client, org, deal_columns(org))
 
     async def fetch(self, kind: type[T], id: str, lane: str = "") -> T:
-        """The present `Order` or `Customer`, deleted ones included. Raises NotFound, Failure."""
+        """The present `Order` (by the declared order source), `Customer`, `Quote`, `SalesOrder`, `Contract` or
+        `ChangeOrder` (by its opportunity), deleted ones included. Raises NotFound, Failure."""
         if not soql.is_record_id(id):
             raise NotFound(f"{id[:40]!r} is no record id")
         fetched: Any
@@ -41,6 +44,8 @@ class Aggregates:
                 fetched = await self._order(id, lane)
             elif kind is Customer:
                 fetched = await self._customer(id, lane)
+            elif kind in SALE_KINDS:
+                fetched = await self._sold.sale(kind, id, lane)
             else:
                 raise TypeError(f"this connection does not read {kind.__name__}")
         except BadBody as error:
@@ -50,6 +55,8 @@ class Aggregates:
         return fetched
 
     async def _order(self, id: str, lane: str) -> Order:
+        if self._org.config.order_source != "opportunity":
+            return await self._sold.order(id, lane)
         query = f"SELECT {self._order_columns} FROM Opportunity WHERE Id = {soql.quoted(id)}"
         rows = await self._client.rows(query, "order.fetch", lane=lane, deleted=True)
         if not rows:
@@ -113,19 +120,14 @@ def climb(row: wire.Row) -> list[str]:
 
 def order_columns(org: Org) -> str:
     """What an order is made of; the lines as a sub-select."""
+    lines = opportunity_line_columns(org)
+    return f"{deal_columns(org)}, (SELECT {lines} FROM OpportunityLineItems ORDER BY SortOrder, Id)"
+
+
+def deal_columns(org: Org) -> str:
+    """What a deal's own record says."""
     names = org.names
-    lines = soql.columns(
-        "Id",
-        "IsDeleted",
-        "Quantity",
-        "UnitPrice",
-        "Discount",
-        "TotalPrice",
-        "ServiceDate",
-        "Description",
-        *soql.related("Product2", "ProductCode", "Name", names.product_charge_type),
-    )
-    own = soql.columns(
+    return soql.columns(
         "Id",
         "Name",
         "IsDeleted",
@@ -146,7 +148,6 @@ def order_columns(org: Org) -> str:
         names.opportunity_external_id,
         *soql.related("Account", names.account_payment_terms),
     )
-    return f"{own}, (SELECT {lines} FROM OpportunityLineItems ORDER BY SortOrder, Id)"
 
 
 def account_columns(org: Org) -> str:

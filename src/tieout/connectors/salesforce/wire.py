@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias, TypeVar
 
@@ -45,12 +45,59 @@ class TokenRefusal(msgspec.Struct, frozen=True):
     error_description: str = ""
 
 
+class Matched(msgspec.Struct, frozen=True):
+    """A record that a duplicate rule found."""
+
+    record: dict[str, Any] = {}
+
+
+class MatchResult(msgspec.Struct, frozen=True, rename="camel"):
+    """What one matching rule found."""
+
+    match_records: list[Matched] = []
+
+
+class DuplicateResult(msgspec.Struct, frozen=True, rename="camel"):
+    """What a duplicate rule found; shown to who may see the records."""
+
+    match_results: list[MatchResult] = []
+
+
 class ApiError(msgspec.Struct, frozen=True, rename="camel"):
     """One error of the data API."""
 
     error_code: str
     message: str = ""
     fields: list[str] | None = None
+    duplicate_result: DuplicateResult | None = None
+
+
+class OldError(msgspec.Struct, frozen=True, rename="camel"):
+    """The shape in which Bulk resources may refuse."""
+
+    exception_code: str
+    exception_message: str = ""
+
+
+class SaveError(msgspec.Struct, frozen=True, rename="camel"):
+    """One error of one record of a Collections call: `statusCode` there, not `errorCode`."""
+
+    status_code: str
+    message: str = ""
+    fields: list[str] = []
+
+    @property
+    def words(self) -> str:
+        return f"{self.message} ({', '.join(self.fields)})" if self.fields else self.message
+
+
+class SaveResult(msgspec.Struct, frozen=True):
+    """What became of one record of a Collections call. A refused one often has no id."""
+
+    success: bool
+    id: str | None = None
+    errors: list[SaveError] = []
+    created: bool | None = None
 
 
 class SaveAnswer(msgspec.Struct, frozen=True):
@@ -66,7 +113,7 @@ class SubAnswer(msgspec.Struct, frozen=True, rename="camel"):
 
     body: msgspec.Raw
     http_status_code: int
-    reference_id: str
+    reference_id: str | None
 
 
 class CompositeAnswer(msgspec.Struct, frozen=True, rename="camel"):
@@ -106,7 +153,9 @@ TOKEN = msgspec.json.Decoder(TokenAnswer)
 TOKEN_REFUSAL = msgspec.json.Decoder(TokenRefusal)
 ERRORS = msgspec.json.Decoder(list[ApiError])
 ERROR = msgspec.json.Decoder(ApiError)
+OLD_ERROR = msgspec.json.Decoder(OldError)
 SAVED = msgspec.json.Decoder(SaveAnswer)
+RESULTS = msgspec.json.Decoder(list[SaveResult])
 SEVERAL = msgspec.json.Decoder(list[str])
 COMPOSITE = msgspec.json.Decoder(CompositeAnswer)
 VERSIONS = msgspec.json.Decoder(list[ApiVersion])
@@ -135,6 +184,12 @@ def read_error(response: Response) -> tuple[str, str]:
 
 def _refusal(body: bytes) -> tuple[str, str]:
     try:
+        old = OLD_ERROR.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    else:
+        return old.exception_code, old.exception_message
+    try:
         refusal = TOKEN_REFUSAL.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return "", "an answer without an error code" if body else "an empty answer"
@@ -142,14 +197,31 @@ def _refusal(body: bytes) -> tuple[str, str]:
 
 
 def _words(error: ApiError) -> str:
-    return f"{error.message} ({', '.join(error.fields)})" if error.fields else error.message
+    words = f"{error.message} ({', '.join(error.fields)})" if error.fields else error.message
+    found = error.duplicate_result
+    if found is None:
+        return words
+    matches = [str(each.record.get("Id", "")) for rule in found.match_results for each in rule.match_records]
+    return f"{words} (matches {', '.join(dict.fromkeys(filter(None, matches)))})" if any(matches) else words
+
+
+def session_ended(response: Response) -> bool:
+    """Whether the session is over: 401, or 400 InvalidSessionId, as Bulk resources say it."""
+    if response.status == 401:
+        return True
+    return response.status == 400 and read_error(response)[0] in ("InvalidSessionId", "INVALID_SESSION_ID")
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """API calls of the last 24 hours, of the whole org: used, and the allowance."""
+    """API calls of the last 24 hours: used, and the allowance, of the whole org or, where that is scarcer, of our
+    app."""
 
     used: int
     allowed: int
+
+    @property
+    def percent(self) -> int:
+        return self.used * 100 // self.allowed if self.allowed else 100
 
     @property
     def left(self) -> int:
@@ -157,13 +229,15 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 def read_usage(header: str) -> Usage | None:
-    """`api-usage=18/5000`, alone or followed by `; per-app-api-usage=17/250(appName=x)`."""
+    """`api-usage=18/5000`, alone or followed by `; per-app-api-usage=17/250(appName=x)`: the scarcer of the two."""
+    found: list[Usage] = []
     for part in header.split(";"):
         name, _, numbers = part.strip().partition("=")
-        used, _, allowed = numbers.partition("/")
-        if name == "api-usage" and used.isdigit() and allowed.isdigit():
-            return Usage(int(used), int(allowed))
-    return None
+        used, _, rest = numbers.partition("/")
+        allowed = rest.partition("(")[0]
+        if name in ("api-usage", "per-app-api-usage") and used.isdigit() and allowed.isdigit():
+            found.append(Usage(int(used), int(allowed)))
+    return max(found, key=lambda usage: usage.percent, default=None)
 
 
 def server_time(response: Response) -> datetime | None:
@@ -245,3 +319,33 @@ def parent(row: Row, name: str) -> Row:
     if isinstance(value, dict):
         return value
     raise BadBody(f"{name} is no record")
+
+
+def from_csv(
+    row: Mapping[str, str], numbers: frozenset[str], flags: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """A row of Bulk's CSV in the form of a page's row: parents as records, columns named here as numbers or
+    checkboxes, empty as null. Raises BadBody."""
+    found: dict[str, Any] = {}
+    for column, text_ in row.items():
+        *path, name = column.split(".")
+        at = found
+        for step in path:
+            at = at.setdefault(step, {})
+        at[name] = _typed(column, text_, numbers, flags)
+    return found
+
+
+def _typed(column: str, text_: str, numbers: frozenset[str], flags: frozenset[str]) -> Any:
+    if not text_:
+        return None
+    if column in flags:
+        if text_ not in ("true", "false"):
+            raise BadBody(f"{column} is no checkbox")
+        return text_ == "true"
+    if column not in numbers:
+        return text_
+    try:
+        return Decimal(text_)
+    except InvalidOperation as error:
+        raise BadBody(f"{column} is no number") from error

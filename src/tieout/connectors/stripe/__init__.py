@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tieout.connectors.contract import ConnectorDescriptor
 from tieout.connectors.stripe.behaviours import BEHAVIOURS
+from tieout.connectors.stripe.certification import StripeCertification
 from tieout.connectors.stripe.config import EXAMPLE, StripeConfig, limits
 from tieout.connectors.stripe.connection import StripeConnection
 
@@ -16,4 +17,5 @@ CONNECTOR = ConnectorDescriptor(
     limits=limits,
     example=EXAMPLE,
     behaviours=BEHAVIOURS,
+    certification=StripeCertification,
 )

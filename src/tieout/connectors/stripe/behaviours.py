@@ -88,6 +88,56 @@ BEHAVIOURS = (
         "docs.stripe.com/billing/subscriptions/backdating",
     ),
     _told(
+        "subscription.anchor_config",
+        "billing_cycle_anchor_config takes the next occurrence of a day in UTC, for monthly and yearly prices",
+        f"{API}/subscriptions/create",
+    ),
+    _assumed(
+        "schedule.backdate",
+        "a schedule whose start has passed, anchored at phase_start, bills each period since, on the start's day",
+        "docs.stripe.com/billing/subscriptions/backdating (schedules); the cycle is not spelled out",
+    ),
+    _told(
+        "balance.transactions",
+        "every change of a customer's balance is listed with its type, and the invoice or credit note it stems from",
+        f"{API}/customer_balance_transactions/object",
+    ),
+    _assumed(
+        "balance.negative_invoice",
+        "the credit of a negative invoice is listed as applied_to_invoice or invoice_too_small, with that invoice",
+        "docs.stripe.com/billing/customer/balance names the types, not this case",
+    ),
+    _told(
+        "invoice.uncollectible_paid",
+        "an uncollectible invoice can still be paid or voided, and keeps marked_uncollectible_at",
+        "docs.stripe.com/invoicing/integration/workflow-transitions",
+    ),
+    _assumed(
+        "credit_note.amount",
+        "a credit note by amount alone carries one line that names no line of the invoice",
+        f"{API}/credit_notes/create; to be certified",
+    ),
+    _told(
+        "payout.parts",
+        "an automatic payout's balance transactions are listed by it, and their net sums to its amount",
+        f"{API}/balance_transactions/list",
+    ),
+    _told(
+        "dispute.moves",
+        "a dispute shows the balance transactions that took the money and gave it back, with the fee",
+        f"{API}/disputes/object",
+    ),
+    _told(
+        "events.version",
+        "an event is rendered in the version of its endpoint or account, says so in api_version, and never changes",
+        f"{API}/events/object",
+    ),
+    _told(
+        "limits.endpoint",
+        "an endpoint takes 25 calls a second unless another limit is published for it",
+        "docs.stripe.com/rate-limits",
+    ),
+    _told(
         "schedule.metadata",
         "a phase's metadata is put on the subscription when the phase begins",
         f"{API}/subscription_schedules/create",

@@ -3,23 +3,19 @@ because Stripe refuses the same idempotency key with other parameters."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 import msgspec
 
-from tieout.canonical.order import PERIOD_MONTHS, add_months
 from tieout.canonical.outcome import Rejected
 from tieout.canonical.party import Address
 from tieout.canonical.write import CustomerWrite, SubscriptionWrite, SubscriptionWriteLine
 from tieout.connectors.contract import Keys
 from tieout.connectors.stripe.config import StripeConfig
+from tieout.connectors.stripe.cycle import Form, anchor, day_moment, schedule_moment, seconds
 from tieout.connectors.stripe.mapping import chunk_key, plain
 from tieout.connectors.stripe.money import stripe_units
 from tieout.connectors.stripe.tax_ids import TAX_ID_TYPES
-
-Form = list[tuple[str, str]]
 
 MOST_ITEMS = 20
 VALUE_LENGTH = 500
@@ -87,18 +83,19 @@ def subscription_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig
     body += [
         ("days_until_due", str(write.days_until_due)),
         ("billing_mode[type]", "flexible"),
-        ("backdate_start_date", str(seconds(write.starts_at))),
+        ("backdate_start_date", str(seconds(day_moment(write.starts_at, config)))),
     ]
     body += anchor(write, config)
     if write.ends_at is not None:
-        body.append(("cancel_at", str(end_of(write, write.ends_at))))
+        body.append(("cancel_at", str(seconds(day_moment(write.ends_at, config)))))
     body += po_number("invoice_settings", write)
     values = {config.metadata.document: keys.document, **contract_facts(write, recurring, keys, config)}
     return body + metadata("metadata", values)
 
 
 def schedule_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig) -> Form:
-    """POST /v1/subscription_schedules: one phase, from the start to the end of the term. Raises Unsendable.
+    """POST /v1/subscription_schedules: one phase, from the start to the end of the term; a start that has passed is
+    billed from then on. Raises Unsendable.
 
     The phase's metadata becomes the subscription's; it carries our key under the name `origin`, so that the key
     itself names one document only, the schedule."""
@@ -106,14 +103,15 @@ def schedule_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig) ->
     phase = "phases[0]"
     body: Form = [
         ("customer", write.customer),
-        ("start_date", str(seconds(write.starts_at))),
+        ("start_date", str(seconds(schedule_moment(write.starts_at, write, config)))),
         ("end_behavior", "cancel" if write.ends_at is not None else "release"),
         ("billing_mode[type]", "flexible"),
         (f"{phase}[currency]", write.currency.lower()),
         (f"{phase}[billing_cycle_anchor]", "phase_start"),
     ]
     if write.ends_at is not None:
-        body.append((f"{phase}[end_date]", str(end_of(write, write.ends_at))))
+        end = schedule_moment(write.ends_at, write, config)
+        body.append((f"{phase}[end_date]", str(seconds(end))))
     else:
         interval, count = INTERVALS[write.frequency]
         body += [
@@ -218,53 +216,6 @@ def billing(config: StripeConfig) -> Form:
     return body
 
 
-def anchor(write: SubscriptionWrite, config: StripeConfig) -> Form:
-    """Keep billing on the day of the start: else Stripe bills from the moment at which the subscription is made.
-
-    The anchor is the first period boundary after `as_of`, so that the same write has the same body on every send.
-    Without `as_of` Stripe decides. Stripe counts months in UTC, where the first of a month at home may be the last
-    of the month before: such an anchor must stand on a 31st, or be said as `day_of_month` 31."""
-    if write.as_of is None or not config.align_billing_cycle:
-        return []
-    zone = ZoneInfo(config.time_zone)
-    start = write.starts_at.astimezone(zone)
-    step = PERIOD_MONTHS[write.frequency]
-    months = step
-    while add_months(start.date(), months) <= write.as_of:
-        months += step
-    turns = start.day == 1 and write.starts_at.astimezone(UTC).day != 1
-    boundary = (
-        datetime.combine(add_months(start.date(), months), start.timetz()).astimezone(UTC)
-        if turns
-        else shifted(write.starts_at, months)
-    )
-    if turns and boundary.day != 31 and write.frequency != "quarter":
-        name = "billing_cycle_anchor_config"
-        body: Form = [
-            (f"{name}[day_of_month]", "31"),
-            (f"{name}[hour]", str(boundary.hour)),
-            (f"{name}[minute]", str(boundary.minute)),
-            (f"{name}[second]", str(boundary.second)),
-        ]
-        return [*body, (f"{name}[month]", str(boundary.month))] if write.frequency == "year" else body
-    return [("billing_cycle_anchor", str(seconds(boundary)))]
-
-
-def shifted(start: datetime, months: int) -> datetime:
-    """The same day and hour in UTC some months on: how Stripe steps from period to period."""
-    start = start.astimezone(UTC)
-    return datetime.combine(add_months(start.date(), months), start.timetz())
-
-
-def end_of(write: SubscriptionWrite, ends_at: datetime) -> int:
-    """The end, put on Stripe's own period boundary where summer time alone keeps it an hour away: else the last
-    period would be cut by that hour, and its amount with it."""
-    start, end = write.starts_at.astimezone(UTC), ends_at.astimezone(UTC)
-    months = (end.year - start.year) * 12 + end.month - start.month
-    near = shifted(start, max(0, months))
-    return seconds(near if abs(near - end) <= timedelta(hours=2) else end)
-
-
 def po_number(prefix: str, write: SubscriptionWrite) -> Form:
     """The customer's order number, printed on every invoice."""
     if not write.po_number:
@@ -295,8 +246,3 @@ def contract_facts(
         piece.append(entry)
         facts[chunk_key(config, ordinal)] = msgspec.json.encode(piece).decode()
     return facts
-
-
-def seconds(at: datetime) -> int:
-    """Whole seconds since 1970."""
-    return int(at.timestamp())

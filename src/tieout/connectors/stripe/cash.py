@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from tieout.canonical.balance import BalanceMove, CustomerBalance
 from tieout.canonical.ids import Ref
 from tieout.canonical.payment import Application, Payment, Refund
 from tieout.connectors.stripe import wire
@@ -20,6 +21,8 @@ INTENT_STATUS = {
     "requires_payment_method": "pending",
 }
 CHARGE_STATUS = {"succeeded": "succeeded", "failed": "failed", "pending": "pending"}
+# Words under which the negative total of an invoice becomes credit.
+MADE_BY_INVOICE = ("applied_to_invoice", "invoice_too_small")
 REFUND_STATUS = {
     "succeeded": "succeeded",
     "failed": "failed",
@@ -37,9 +40,10 @@ def map_applications(name: str, parts: list[wire.InvoicePayment]) -> tuple[Appli
             (
                 Application(
                     id=part.id,
-                    invoice=Ref(connection=name, kind="invoice", id=part.invoice),
+                    invoice=Ref(connection=name, kind="invoice", id=paid_invoice(part)),
                     amount_minor=minor(part.amount_paid or 0, part.currency),
                     applied_at=moment(paid_at(part)),
+                    after_write_off=after_write_off(part),
                 )
                 for part in paid
             ),
@@ -52,6 +56,51 @@ def paid_at(part: wire.InvoicePayment) -> int:
     """When an invoice payment was paid, in seconds since 1970."""
     told = part.status_transitions
     return told.paid_at if told is not None and told.paid_at is not None else part.created
+
+
+def paid_invoice(part: wire.InvoicePayment) -> str:
+    """The id of the invoice that was paid."""
+    return part.invoice if isinstance(part.invoice, str) else part.invoice.id
+
+
+def after_write_off(part: wire.InvoicePayment) -> bool:
+    """Whether the invoice, asked for whole, had been marked uncollectible when this was paid."""
+    if isinstance(part.invoice, str):
+        return False
+    given_up = part.invoice.status_transitions.marked_uncollectible_at
+    return given_up is not None and given_up <= paid_at(part)
+
+
+def map_balance(name: str, customer: str, changes: list[wire.BalanceChange]) -> CustomerBalance:
+    """A customer's balance; `changes` come newest first, as the vendor lists them."""
+    return CustomerBalance(
+        customer=Ref(connection=name, kind="customer", id=customer),
+        moves=tuple(map_balance_change(name, change) for change in reversed(changes)),
+    )
+
+
+def map_balance_change(name: str, change: wire.BalanceChange) -> BalanceMove:
+    """One change. What the vendor's word and the sign do not make certain is `other`, never credit."""
+    reason, document = "other", None
+    owed_before = change.ending_balance - change.amount > 0
+    if change.amount < 0 and change.type == "credit_note" and change.credit_note:
+        reason, document = "credited", Ref(connection=name, kind="credit_memo", id=change.credit_note)
+    elif change.invoice:
+        of_invoice = Ref(connection=name, kind="invoice", id=change.invoice)
+        if change.amount > 0 and change.type == "applied_to_invoice":
+            reason, document = "used", of_invoice
+        elif change.amount < 0 and change.type == "unapplied_from_invoice":
+            reason, document = "given_back", of_invoice
+        elif change.amount < 0 and change.type in MADE_BY_INVOICE and not owed_before:
+            reason, document = "negative_invoice", of_invoice
+    return BalanceMove(
+        id=change.id,
+        reason=reason,
+        currency=change.currency.upper(),
+        amount_minor=-minor(change.amount, change.currency),
+        occurred_at=moment(change.created),
+        document=document,
+    )
 
 
 def settled_at(charge: wire.Charge) -> int:

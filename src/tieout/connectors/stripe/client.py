@@ -23,6 +23,7 @@ from tieout.canonical.outcome import (
 from tieout.connectors.contract import Keys, World
 from tieout.connectors.http import Http
 from tieout.connectors.stripe.config import StripeConfig
+from tieout.connectors.stripe.pace import Pace
 from tieout.connectors.stripe.wire import Error, ErrorBody, Thing
 from tieout.ports import Response, TransportError
 
@@ -84,6 +85,9 @@ class Client:
             "Stripe-Version": config.api_version,
             "Accept": "application/json",
         }
+        # Where the whole budget is no more than one endpoint takes, there is nothing to spread.
+        spread = not 0 < config.per_second <= config.per_endpoint_second
+        self._pace = Pace(world.clock, config.per_endpoint_second if spread else 0)
         self._form = {**self._headers, "Content-Type": "application/x-www-form-urlencoded"}
 
     # ------------------------------------------------------------------------------------------------ reads
@@ -94,6 +98,7 @@ class Client:
         """A GET that was answered with 200. Raises NotFound, Failure."""
         self._check_mode()
         url = f"{self._url}{where}?{urlencode(query)}" if query else self._url + where
+        await self._pace.turn("GET", where)
         try:
             response = await self.http.exchange(
                 "GET",
@@ -170,6 +175,7 @@ class Client:
         """One POST. `keyed` sends the wire key as idempotency key: creates only, an assign sends the present value."""
         if self._wrong_mode():
             return self._mode_block()
+        await self._pace.turn("POST", where)
         headers = {**self._form, "Idempotency-Key": wire_key(keys.wire)} if keyed else self._form
         try:
             response = await self.http.exchange(

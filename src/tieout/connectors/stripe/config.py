@@ -44,6 +44,7 @@ class StripeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     align_billing_cycle: bool = True
     in_flight: int = 20
     per_second: int = 20
+    per_endpoint_second: int = 25
     timeout_seconds: int = 30
     longest_seconds: int = 120
     visibility_seconds: int = 60
@@ -75,6 +76,7 @@ time_zone = "America/Los_Angeles"         # whose calendar day dates the documen
 # product_prefix = "prod_"                # if your product ids are "prod_" + your product code
 # api_version = "2026-10-28.endive"
 # per_second = 20                         # 25 in a sandbox, up to 100 live
+# per_endpoint_second = 25                # Stripe's limit of one endpoint; matters where per_second is higher
 # in_flight = 20
 # timeout_seconds = 30
 # poll_seconds = 60                       # how often the event list is read for what webhooks missed

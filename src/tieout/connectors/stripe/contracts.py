@@ -38,8 +38,29 @@ def frequency_of(price: wire.Price) -> str:
     return found or f"{recurring.interval_count} {recurring.interval}"
 
 
-def unit_of(price: wire.Price) -> Decimal:
-    """The unit price in minor units, decimals included."""
+def tiered(price: wire.Price, quantity: Decimal) -> Decimal:
+    """What a quantity comes to by a price's tiers, in the vendor's smallest unit. Volume: the tier that the quantity
+    falls into prices all of it; graduated: each tier prices the part that lies in it."""
+    total, below = Decimal(0), Decimal(0)
+    for tier in price.tiers or ():
+        unit, flat = tier.unit_amount_decimal or Decimal(0), tier.flat_amount_decimal or Decimal(0)
+        last = tier.up_to is None or quantity <= tier.up_to
+        if price.tiers_mode == "volume":
+            if last:
+                return unit * quantity + flat
+            continue
+        reached = quantity if tier.up_to is None else min(quantity, Decimal(tier.up_to))
+        total += unit * (reached - below) + flat
+        if last:
+            break
+        below = reached
+    return total
+
+
+def unit_of(price: wire.Price, quantity: Decimal) -> Decimal:
+    """The unit price in minor units, decimals included; with tiers, the quantity's average."""
+    if price.billing_scheme == "tiered" and quantity:
+        return exact_minor(tiered(price, quantity) / quantity, price.currency)
     unit = (
         price.unit_amount_decimal
         if price.unit_amount_decimal is not None
@@ -66,13 +87,16 @@ def local_day(at: datetime, config: StripeConfig) -> date:
 def map_item(item: wire.SubscriptionItem | wire.PhaseItem, id: str, config: StripeConfig) -> SubscriptionLine:
     """One line of a subscription or of a phase, whose price was asked for whole."""
     price = item.price if isinstance(item.price, wire.Price) else wire.Price(id=item.price)
+    metered = price.recurring is not None and price.recurring.usage_type == "metered"
+    # What will be used is not known before: nothing of it is contracted.
+    quantity = Decimal(0) if metered else Decimal(1 if item.quantity is None else item.quantity)
     return SubscriptionLine(
         id=id,
         contract_line=(item.metadata or {}).get(config.metadata.line, ""),
         product=ours(config.product_prefix, price.product),
-        quantity=Decimal(1 if item.quantity is None else item.quantity),
-        unit_minor=unit_of(price),
-        charge="one_time" if price.recurring is None else "recurring",
+        quantity=quantity,
+        unit_minor=unit_of(price, quantity),
+        charge="metered" if metered else "one_time" if price.recurring is None else "recurring",
     )
 
 

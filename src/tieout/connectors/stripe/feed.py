@@ -15,16 +15,16 @@ from tieout.connectors.stripe.inbound import Inbound
 
 # Stripe takes at most 20 types. Each says that something may be due; what they tell is read from the object itself.
 TYPES = (
+    "charge.dispute.closed",
+    "charge.dispute.created",
     "charge.succeeded",
     "credit_note.created",
-    "credit_note.updated",
     "credit_note.voided",
     "customer.subscription.created",
     "customer.subscription.deleted",
     "customer.subscription.updated",
     "invoice.finalized",
     "invoice.marked_uncollectible",
-    "invoice.paid",
     "invoice.voided",
     "invoice_payment.paid",
     "payment_intent.succeeded",

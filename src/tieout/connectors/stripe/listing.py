@@ -23,7 +23,13 @@ from tieout.connectors.stripe.contracts import (
     once_line,
     schedule_end,
 )
-from tieout.connectors.stripe.mapping import CREDIT_STATUS, INVOICE_STATUS, map_transitions, refund_id
+from tieout.connectors.stripe.mapping import (
+    CREDIT_STATUS,
+    INVOICE_STATUS,
+    balance_used,
+    map_transitions,
+    refund_id,
+)
 from tieout.connectors.stripe.money import minor
 from tieout.connectors.stripe.reading import Books
 
@@ -70,6 +76,8 @@ class Listing:
         open_minor: int = 0,
         posted: bool = True,
         settled: list[tuple[str, int]] | None = None,
+        balance_minor: int = 0,
+        recovered: tuple[int, ...] = (),
     ) -> ListedDocument:
         return ListedDocument(
             id=thing.id,
@@ -87,6 +95,8 @@ class Listing:
             open_minor=open_minor,
             posted=posted,
             settled=tuple(settled or ()),
+            balance_minor=balance_minor,
+            recovered=recovered,
         )
 
     async def _all_invoices(self) -> AsyncIterator[wire.Invoice]:
@@ -100,6 +110,8 @@ class Listing:
             if "finalised" not in history:
                 continue  # a draft is not on the books
             remaining = minor(invoice.amount_remaining, invoice.currency) if invoice.status == "open" else 0
+            given_up = "written_off" in history and invoice.amount_paid
+            recovered = await self._books.recovered(invoice.id, "") if given_up else []
             yield self._row(
                 invoice,
                 kind="invoice",
@@ -111,6 +123,8 @@ class Listing:
                 on=local_day(history["finalised"], self._config),
                 status=INVOICE_STATUS.get(invoice.status or "", "pending"),
                 open_minor=remaining,
+                balance_minor=balance_used(invoice),
+                recovered=tuple(recovered),
             )
 
     async def _credits(self) -> AsyncIterator[ListedDocument]:
@@ -158,7 +172,8 @@ class Listing:
         ):
             for part in page:
                 if part.amount_paid:
-                    found[part.payment.id].append((part.invoice, minor(part.amount_paid, part.currency)))
+                    amount = minor(part.amount_paid, part.currency)
+                    found[part.payment.id].append((cash.paid_invoice(part), amount))
         return {id: sorted(parts) for id, parts in found.items()}
 
     async def _payments(self) -> AsyncIterator[ListedDocument]:
@@ -254,12 +269,14 @@ class Listing:
                 if mapped.end is None and (end := ends.get(found.id)) is not None:
                     mapped = msgspec.structs.replace(mapped, end=end)
                 for item, line in zip(items, mapped.lines, strict=True):
-                    yield listed_line(mapped, line, config, frequency_of(item.price))
+                    if line.charge != "metered":  # what will be used was not sold as a line
+                        yield listed_line(mapped, line, config, frequency_of(item.price))
                 for line in once.get(found.id, []):
                     yield listed_line(mapped, line, config, "once")
         for schedule in schedules:
             if schedule.subscription or schedule.released_subscription or not schedule.phases:
                 continue
+            await self._books.price(schedule.phases[0].items, "")
             mapped = map_schedule(name, schedule, config)
             for line in mapped.lines:
                 yield listed_line(mapped, line, config, mapped.frequency)

@@ -250,7 +250,16 @@ def map_invoice(
         po_number=metadata.get(keys.po_number, ""),
         paid_minor=minor(invoice.amount_paid, currency),
         credited_minor=minor(invoice.pre_payment_credit_notes_amount, currency),
+        balance_minor=balance_used(invoice),
     )
+
+
+def balance_used(invoice: wire.Invoice) -> int:
+    """What of the customer's credit settled it when it was finalised, in minor units; negative where it collects what
+    the customer owed. A negative invoice uses none: it makes credit."""
+    if invoice.ending_balance is None or invoice.total < 0:
+        return 0
+    return minor(invoice.ending_balance - invoice.starting_balance, invoice.currency)
 
 
 def map_credit_line(

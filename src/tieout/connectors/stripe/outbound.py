@@ -22,7 +22,6 @@ from tieout.canonical.write import CustomerWrite, Fields, FieldValue, Subscripti
 from tieout.connectors.contract import Keys, OperationTraits, conclusive_at
 from tieout.connectors.stripe.bodies import (
     VALUE_LENGTH,
-    Form,
     Unsendable,
     customer_body,
     schedule_body,
@@ -30,6 +29,7 @@ from tieout.connectors.stripe.bodies import (
 )
 from tieout.connectors.stripe.client import Client, Pairs, path
 from tieout.connectors.stripe.config import StripeConfig
+from tieout.connectors.stripe.cycle import Form, by_schedule
 from tieout.connectors.stripe.wire import Thing
 
 # Our clock and Stripe's may differ by this much when a listing is asked for what was made since we sent.
@@ -117,7 +117,7 @@ class Outbox:
         if operation == "customer.create" and isinstance(write, CustomerWrite):
             return "/v1/customers", customer_body(write, keys, self._config)
         if operation == "subscription.create" and isinstance(write, SubscriptionWrite):
-            if write.future:
+            if by_schedule(write, self._config):
                 return "/v1/subscription_schedules", schedule_body(write, keys, self._config)
             return "/v1/subscriptions", subscription_body(write, keys, self._config)
         raise ValueError(

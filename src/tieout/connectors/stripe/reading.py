@@ -9,11 +9,13 @@ from typing import Any, TypeVar, cast
 
 from msgspec.structs import replace
 
+from tieout.canonical.balance import CustomerBalance
 from tieout.canonical.ids import Ref
 from tieout.canonical.invoice import CreditMemo, Invoice
 from tieout.canonical.order import Subscription
 from tieout.canonical.outcome import Failure, NotFound, Rejected, Transient
 from tieout.canonical.payment import Payment, Refund
+from tieout.canonical.settlement import Dispute, Payout
 from tieout.connectors.stripe import cash, wire
 from tieout.connectors.stripe.client import Client, Pairs, path
 from tieout.connectors.stripe.contracts import map_schedule, map_subscription
@@ -25,11 +27,14 @@ from tieout.connectors.stripe.mapping import (
     whole,
 )
 from tieout.connectors.stripe.money import minor
+from tieout.connectors.stripe.settlements import map_dispute, map_payout
 
 T = TypeVar("T")
 
 MOST_RATES = 20_000
 SCHEDULE_EXPAND: Pairs = [("expand[]", "phases.items.price"), ("expand[]", "phases.add_invoice_items.price")]
+# Tells whether the invoice had been written off before it was paid.
+WHOLE_INVOICE = ("expand[]", "data.invoice")
 SETTLED: Pairs = [("expand[]", "latest_charge.balance_transaction")]
 
 
@@ -71,6 +76,7 @@ class Books:
         self._name = client.name
         self._config = client.config
         self._rates = TaxRates(client)
+        self._tiered: dict[str, wire.Price] = {}
 
     async def fetch(self, kind: type[T], id: str, lane: str = "") -> T:
         """The present aggregate, whole. Raises NotFound, Failure; TypeError for a kind that Stripe has not."""
@@ -83,6 +89,14 @@ class Books:
             found = await self.payment(id, lane)
         elif kind is Refund:
             found = await self.refund(id, lane)
+        elif kind is CustomerBalance:
+            found = await self.balance(id, lane)
+        elif kind is Dispute:
+            where = path("disputes", id)
+            one = await self._client.get(wire.Dispute, where, operation="dispute.get", lane=lane)
+            found = map_dispute(self._name, one)
+        elif kind is Payout:
+            found = await self.payout(id, lane)
         elif kind is Subscription:
             found = await self.subscription(id, lane)
         else:
@@ -95,6 +109,8 @@ class Books:
         lines = await self.lines(found, lane)
         rates = await self._rates.of(invoice_rate_ids(lines), lane)
         mapped = map_invoice(self._name, found, lines, rates, self._config)
+        if found.status_transitions.marked_uncollectible_at is not None and mapped.paid_minor:
+            mapped = replace(mapped, recovered_minor=sum(await self.recovered(id, lane)))
         if not mapped.credited_minor or {kind for kind, _ in mapped.transitions} <= {"finalised"}:
             return mapped
         query = [("invoice", id)]
@@ -102,6 +118,41 @@ class Books:
             wire.CreditNote, "/v1/credit_notes", query, operation="credit_note.list", lane=lane
         )
         return replace(mapped, memos=tuple(note.id for note in notes if note.status != "void"))
+
+    async def recovered(self, invoice: str, lane: str) -> list[int]:
+        """What was paid of an invoice after it had been written off, payment by payment, in minor units."""
+        query = [("invoice", invoice), ("status", "paid"), WHOLE_INVOICE]
+        parts = await self._client.every(
+            wire.InvoicePayment, "/v1/invoice_payments", query, operation="invoice_payment.list", lane=lane
+        )
+        return [
+            minor(part.amount_paid, part.currency)
+            for part in parts
+            if part.amount_paid and cash.after_write_off(part)
+        ]
+
+    async def balance(self, customer: str, lane: str) -> CustomerBalance:
+        """Every change of a customer's balance."""
+        changes = await self._client.every(
+            wire.BalanceChange,
+            path("customers", customer, "balance_transactions"),
+            [],
+            operation="customer_balance.list",
+            lane=lane,
+        )
+        return cash.map_balance(self._name, customer, changes)
+
+    async def payout(self, id: str, lane: str) -> Payout:
+        """A payout with every transaction that it pays out; a manual one names none."""
+        found = await self._client.get(wire.Payout, path("payouts", id), operation="payout.get", lane=lane)
+        parts = await self._client.every(
+            wire.BalanceTransaction,
+            "/v1/balance_transactions",
+            [("payout", id)],
+            operation="balance_transaction.list",
+            lane=lane,
+        )
+        return map_payout(self._name, found, parts)
 
     async def lines(self, invoice: wire.Invoice, lane: str) -> list[wire.Line]:
         """All lines: those inline, and the pages beyond."""
@@ -166,7 +217,7 @@ class Books:
 
     async def applied(self, type_: str, id: str, lane: str) -> list[wire.InvoicePayment]:
         """What one payment has paid."""
-        query = [("payment[type]", type_), (f"payment[{type_}]", id), ("status", "paid")]
+        query = [("payment[type]", type_), (f"payment[{type_}]", id), ("status", "paid"), WHOLE_INVOICE]
         return await self._client.every(
             wire.InvoicePayment, "/v1/invoice_payments", query, operation="invoice_payment.list", lane=lane
         )
@@ -197,7 +248,7 @@ class Books:
 
     async def _notes(self, type_: str, payment: str, lane: str) -> list[wire.CreditNote]:
         """The credit notes of every invoice that a payment has paid."""
-        invoices = dict.fromkeys(part.invoice for part in await self.applied(type_, payment, lane))
+        invoices = dict.fromkeys(cash.paid_invoice(part) for part in await self.applied(type_, payment, lane))
         return [
             note
             for invoice in invoices
@@ -241,6 +292,7 @@ class Books:
             return await self._subscription(grown, id, lane)
         if not schedule.phases:
             raise Failure(Transient(reason=f"{id}: a schedule without a phase"))
+        await self.price(schedule.phases[0].items, lane)
         return map_schedule(self._name, schedule, self._config)
 
     async def _subscription(self, id: str, known_as: str, lane: str) -> Subscription:
@@ -251,6 +303,24 @@ class Books:
 
     async def items(self, found: wire.Subscription, lane: str) -> list[wire.SubscriptionItem]:
         """All items of a subscription."""
-        return await self._beyond(
+        items = await self._beyond(
             found.items, wire.ItemPage, "/v1/subscription_items", lane, [("subscription", found.id)]
         )
+        await self.price(items, lane)
+        return items
+
+    async def price(self, items: Iterable[wire.SubscriptionItem | wire.PhaseItem], lane: str) -> None:
+        """Give items their prices' tiers, which are shown on demand only."""
+        for item in items:
+            price = item.price
+            if isinstance(price, wire.Price) and price.billing_scheme == "tiered" and price.tiers is None:
+                item.price = await self.tiers(price.id, lane)
+
+    async def tiers(self, price: str, lane: str) -> wire.Price:
+        """A price with its tiers, which never change."""
+        if price not in self._tiered:
+            query = [("expand[]", "tiers")]
+            self._tiered[price] = await self._client.get(
+                wire.Price, path("prices", price), query, operation="price.get", lane=lane
+            )
+        return self._tiered[price]

@@ -145,6 +145,8 @@ class Invoice(Thing):
     total: int = 0
     amount_paid: int = 0
     amount_remaining: int = 0
+    starting_balance: int = 0
+    ending_balance: int | None = None
     pre_payment_credit_notes_amount: int = 0
     lines: LinePage = msgspec.field(default_factory=lambda: LinePage([]))
     total_taxes: list[Tax] | None = None
@@ -203,8 +205,26 @@ class CreditNote(Thing):
     out_of_band_amount: int | None = None
 
 
-class BalanceTransaction(msgspec.Struct, gc=False):
-    created: int = 0
+class BalanceTransaction(Thing):
+    """What moved on the account's balance; `net` = `amount` - `fee`. `source` is the id of what moved it."""
+
+    amount: int = 0
+    fee: int = 0
+    net: int = 0
+    currency: str = ""
+    type: str = ""
+    source: str | Thing | None = None
+
+
+class BalanceChange(Thing):
+    """A transaction of a customer's balance; negative amounts favour the customer."""
+
+    amount: int = 0
+    currency: str = ""
+    type: str = ""
+    ending_balance: int = 0
+    credit_note: str | None = None
+    invoice: str | None = None
 
 
 class Charge(Thing):
@@ -274,7 +294,7 @@ class PaymentTransitions(msgspec.Struct, gc=False):
 class InvoicePayment(Thing):
     amount_paid: int | None = None
     currency: str = ""
-    invoice: str = ""
+    invoice: str | Invoice = ""
     status: str = ""
     payment: PaidBy = msgspec.field(default_factory=PaidBy)
     status_transitions: PaymentTransitions | None = None
@@ -289,13 +309,42 @@ class Refund(Thing):
     customer: str | None = None
 
 
+class Dispute(Thing):
+    amount: int = 0
+    currency: str = ""
+    status: str = ""
+    reason: str = ""
+    charge: str = ""
+    payment_intent: str | None = None
+    balance_transactions: list[BalanceTransaction] = []
+
+
+class Payout(Thing):
+    amount: int = 0
+    currency: str = ""
+    status: str = ""
+    arrival_date: int = 0
+
+
 class Recurring(msgspec.Struct, gc=False):
     interval: str = ""
     interval_count: int = 1
+    usage_type: str = "licensed"
+
+
+class Tier(msgspec.Struct):
+    """`up_to` None: without end."""
+
+    up_to: int | None = None
+    flat_amount_decimal: Decimal | None = None
+    unit_amount_decimal: Decimal | None = None
 
 
 class Price(msgspec.Struct):
     id: str = ""
+    billing_scheme: str = "per_unit"
+    tiers: list[Tier] | None = None
+    tiers_mode: str | None = None
     product: str = ""
     currency: str = ""
     unit_amount: int | None = None

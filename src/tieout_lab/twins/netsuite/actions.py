@@ -43,6 +43,7 @@ class Actions:
             "custom_field",
             "lock",
             "unlock",
+            "contend",
             "revoke_tokens",
             "alter",
             "sabotage",
@@ -167,17 +168,25 @@ class Actions:
         return {"custom_fields": sorted(self.tenant.custom_fields)}
 
     def lock(self, given: dict[str, Any]) -> dict[str, Any]:
-        """{"type", "id"}: a workflow locks a record against changes."""
-        self.tenant.locks.add((given["type"], str(given["id"])))
+        """{"type", "id", "reads"?: bool}: a workflow locks a record against changes, or against reading as well."""
+        self.tenant.locks[(given["type"], str(given["id"]))] = bool(given.get("reads", False))
         return {"locked": sorted(self.tenant.locks)}
 
     def unlock(self, given: dict[str, Any]) -> dict[str, Any]:
         """{"type", "id"}."""
-        self.tenant.locks.discard((given["type"], str(given["id"])))
+        self.tenant.locks.pop((given["type"], str(given["id"])), None)
         return {"locked": sorted(self.tenant.locks)}
 
-    def revoke_tokens(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - an action
-        """Every access token given so far stops holding."""
+    def contend(self, given: dict[str, Any]) -> dict[str, Any]:
+        """{"type", "id", "times"?: int}: so many changes of a record meet one that somebody else saves."""
+        self.tenant.contended[(given["type"], str(given["id"]))] = int(given.get("times", 1))
+        return {"contended": len(self.tenant.contended)}
+
+    def revoke_tokens(self, given: dict[str, Any]) -> dict[str, Any]:
+        """{"certificate"?: bool}: every access token given so far stops holding, and so does the token of token-based
+        authentication, for good; with the certificate no other access token is given either."""
+        self.twin.signatures.revoked = True
+        self.twin.desk.revoked = bool(given.get("certificate", False))
         return {"revoked": self.twin.desk.revoke()}
 
     def seed(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - an action

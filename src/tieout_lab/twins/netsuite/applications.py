@@ -16,6 +16,7 @@ SETTLES = {
     "customerPayment": ("invoice",),
     "creditMemo": ("invoice",),
     "customerRefund": ("creditMemo", "customerPayment"),
+    "depositApplication": ("invoice",),
 }
 LABELS = {"invoice": "Invoice", "creditMemo": "Credit Memo", "customerPayment": "Payment"}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -50,7 +50,9 @@ class Job:
     """What one asynchronous request set going."""
 
     id: str
+    created: datetime
     tasks: list[Task] = field(default_factory=list)
+    lost: int = 0  # results that are never shown
 
     @property
     def completed(self) -> bool:
@@ -91,10 +93,12 @@ class Jobs:
     def accept(self, request: Request, operation: str, handler: Handle, find: Find) -> Response:
         """202 with the job's Location; 400 IDEMPOTENCY_ERROR with the first job's where the key was used before."""
         key = request.headers.get(KEY)
+        self._forget()
         if key is not None and key in self.keys:
             raise Refusal(
                 "IDEMPOTENCY_ERROR",
-                "The request with this idempotency key has already been submitted.",
+                'A request with the same idempotency key is already submitted. See the "Location" header for a link '
+                "to the previously submitted job",
                 title="Conflict",
                 headers={
                     "location": self._url(request, self.keys[key]),
@@ -102,19 +106,36 @@ class Jobs:
                 },
                 header="X-NetSuite-Idempotency-Key",
             )
-        job = Job(str(self.tenant.state.next("job")))
+        preferences = self.tenant.preferences
+        job = Job(str(self.tenant.state.next("job")), self.tenant.now(), lost=preferences.lost_results)
         if "type=collection" in request.headers.get("content-type", "").replace(" ", ""):
             job.tasks = self._split(request, find)
         elif operation.endswith(".batch"):
             job.tasks = self._ids(request, find)
         else:
             job.tasks = [Task("1", request, handler)]
+        if preferences.shuffle_tasks:
+            job.tasks = self._shuffled(job)
         self.jobs[job.id] = job
         if key is not None:
             self.keys[key] = job.id
         self.later(self._run(job))
         headers = {"location": self._url(request, job.id), "preference-applied": "respond-async"}
         return Response(202, b"", headers)
+
+    def _forget(self) -> None:
+        """Jobs are kept for a while (ASSUMED: their idempotency keys as long)."""
+        since = self.tenant.now() - timedelta(hours=self.tenant.preferences.job_hours)
+        self.jobs = {id_: job for id_, job in self.jobs.items() if job.created > since}
+        self.keys = {key: id_ for key, id_ in self.keys.items() if id_ in self.jobs}
+
+    def _shuffled(self, job: Job) -> list[Task]:
+        """The tasks in another order, under ids that do not tell which record each is about."""
+        draw = self.tenant.faults().draw
+        order = sorted(job.tasks, key=lambda task: draw(f"task/{job.id}", int(task.id)))
+        for task in order:
+            task.id = str(self.tenant.state.next("task", 7001))
+        return order
 
     def _split(self, request: Request, find: Find) -> list[Task]:
         if request.method == "DELETE":
@@ -162,28 +183,34 @@ class Jobs:
 
     # -- running ----------------------------------------------------------------------------------------------------
     async def _run(self, job: Job) -> None:
-        await self.tenant.clock.sleep(self.tenant.preferences.batch_seconds)
-        for task in job.tasks:
-            if task.handler is None:
-                continue
-            task.start = self.tenant.now()
-            faults = self.tenant.faults()
-            if faults.chance("partial_batch", faults.partial_batch):
+        preferences = self.tenant.preferences
+        await self.tenant.clock.sleep(preferences.batch_seconds)
+        for number, task in enumerate(job.tasks):
+            if preferences.record_seconds and number % preferences.processors == 0:
+                await self.tenant.clock.sleep(preferences.record_seconds)
+            if task.handler is not None:
+                self._work(task, task.handler)
+
+    def _work(self, task: Task, handler: Handle) -> None:
+        task.start = self.tenant.now()
+        faults = self.tenant.faults()
+        if faults.chance("partial_batch", faults.partial_batch):
+            task.response = unexpected()
+        else:
+            try:
+                task.response = handler(task.request)
+            except Refusal as refusal:
+                task.response = refusal.response()
+            except (LookupError, ValueError, msgspec.MsgspecError):
                 task.response = unexpected()
-            else:
-                try:
-                    task.response = task.handler(task.request)
-                except Refusal as refusal:
-                    task.response = refusal.response()
-                except (LookupError, ValueError, msgspec.MsgspecError):
-                    task.response = unexpected()
-            task.end = self.tenant.now()
+        task.end = self.tenant.now()
 
     # -- answering --------------------------------------------------------------------------------------------------
     def _url(self, request: Request, job: str) -> str:
         return f"{base_url(request)}{JOBS}/{job}"
 
     def _job(self, request: Request) -> Job:
+        self._forget()
         job = self.jobs.get(request.params["job"])
         if job is None:
             raise Refusal("NONEXISTENT_ID", "The job does not exist.", status=404, url=request.path)
@@ -239,6 +266,7 @@ class Jobs:
     def result(self, request: Request) -> Response:
         """GET job/{id}/task/{task}/result: the answer of the record's own request."""
         task = self._one(request)
-        if task.response is None:
+        job = self._job(request)
+        if task.response is None or task in job.tasks[: job.lost]:
             raise Refusal("NONEXISTENT_ID", "The result is not available yet.", status=404, url=request.path)
         return task.response

@@ -14,6 +14,8 @@ from tieout_lab.twins.netsuite.names import (
     CREDIT_MEMO,
     CURRENCY_LINE,
     CUSTOMER,
+    DEPOSIT,
+    DEPOSIT_APPLICATION,
     INVOICE,
     ITEM_LINE,
     JOURNAL,
@@ -150,6 +152,8 @@ SHAPES: dict[str, Shape] = {
     "creditMemo": _shape(CREDIT_MEMO, {**_SALES, "apply": _APPLY}),
     "customerPayment": _shape(PAYMENT, {"apply": _APPLY}, plain="credit"),
     "customerRefund": _shape(REFUND, {"apply": _APPLY}),
+    "customerDeposit": _shape(DEPOSIT),
+    "depositApplication": _shape(DEPOSIT_APPLICATION, {"apply": _APPLY}, plain="deposit"),
     "journalEntry": _shape(JOURNAL, {"line": _shape(JOURNAL_LINE)}),
     "accountingPeriod": _shape(
         """allLocked allowNonGLChanges apLocked arLocked closed closedOnDate endDate externalId fiscalCalendar

@@ -54,7 +54,7 @@ class CreditMemos(Sales):
             shown["createdFrom"] = Ref("invoice", source, self.tenant.name("transaction", source))
         return shown
 
-    def from_invoice(self, invoice: Document, body: Body) -> Record:
+    def made_from(self, invoice: Document, body: Body) -> Record:
         """`!transform`: the invoice's lines, tax and entity, changed by the body, applied to the invoice."""
         if invoice.approval != "2" or invoice.open_amount == 0:
             raise user_error("That is an invalid transaction: the invoice has nothing left to credit.")

@@ -115,13 +115,14 @@ def no_line(sublist: str, keys: str, values: str, path: str) -> Refusal:
     )
 
 
-def login() -> Response:
-    """The vendor's 401, whatever was wrong with the token."""
+def login(challenge: str = "") -> Response:
+    """The vendor's 401, whatever was wrong with the token; `challenge` is its WWW-Authenticate header."""
     return problem(
         401,
         "INVALID_LOGIN",
         "Invalid login attempt. For more details, see the Login Audit Trail in the NetSuite UI at "
         "Setup > Users/Roles > User Management > View Login Audit Trail.",
+        headers={"www-authenticate": challenge} if challenge else None,
     )
 
 

@@ -15,7 +15,15 @@ from tieout_lab.twins.netsuite.tenant import Tenant
 from tieout_lab.twins.netsuite.values import day, decode, number
 
 MODES = ("Error", "Warning", "Ignore")
-TRANSACTIONS = ("invoice", "creditMemo", "customerPayment", "customerRefund", "journalEntry")
+TRANSACTIONS = (
+    "invoice",
+    "creditMemo",
+    "customerPayment",
+    "customerRefund",
+    "customerDeposit",
+    "depositApplication",
+    "journalEntry",
+)
 
 
 @dataclass(slots=True)

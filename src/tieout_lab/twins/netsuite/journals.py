@@ -11,6 +11,7 @@ from tieout_lab.twins.netsuite.state import Document, Line, Record
 from tieout_lab.twins.netsuite.transactions import Transactions, shown_field
 from tieout_lab.twins.netsuite.values import Choice, Ref, Sublist, to_minor
 
+APPROVALS = {"1": "Pending Approval", "2": "Approved", "3": "Rejected"}
 _OWN = frozenset("line account debit credit entity department links refName".split())
 
 
@@ -23,6 +24,7 @@ class Journals(Transactions):
 
     def create(self, body: Body) -> Record:
         document = self.open(body)
+        document.approval = "1" if self.tenant.preferences.approve_journals else "2"
         self._write(document, body)
         self.tenant.state.add(document)
         return document
@@ -30,14 +32,16 @@ class Journals(Transactions):
     def update(self, record: Record, body: Body) -> None:
         document = self.tenant.state.document(record.id)
         self.change(document, body)
+        if self.tenant.preferences.approve_journals and body.get("approvalStatus") in ("1", "2", "3"):
+            document.approval = str(body.get("approvalStatus"))
         self._write(document, body)
 
     def view(self, record: Record) -> dict[str, Any]:
         document = self.tenant.state.document(record.id)
         shown = self.header(document)
         shown.update(
-            approved=True,
-            approvalStatus=Choice("2", "Approved"),
+            approved=document.approval == "2",
+            approvalStatus=Choice(document.approval, APPROVALS[document.approval]),
             line=Sublist([self._line_view(document, line) for line in document.lines]),
         )
         return shown

@@ -18,6 +18,7 @@ from tieout_lab.twins.netsuite.tenant import Tenant
 from tieout_lab.twins.netsuite.values import convert
 
 REALISED = "7100"
+DEPOSITS = "2300"  # the liability in which a customer's deposit stands
 
 
 class Ledger:
@@ -28,8 +29,12 @@ class Ledger:
 
     # -- periods --------------------------------------------------------------------------------------------------
     def leaf_periods(self) -> list[Record]:
-        """The periods that can be posted to, in order of time."""
-        found = [p for p in self.tenant.state.of_type("accountingPeriod") if is_leaf(p)]
+        """The periods that a date falls into, in order of time. An adjustment period has to be named."""
+        found = [
+            p
+            for p in self.tenant.state.of_type("accountingPeriod")
+            if is_leaf(p) and not p.fields["isAdjust"]
+        ]
         return sorted(found, key=lambda p: str(p.fields["startDate"]))
 
     def period_of(self, on: date) -> Record:
@@ -125,8 +130,13 @@ class Ledger:
         """What a document posts with its applications as they stand."""
         if document.type in ("invoice", "creditMemo"):
             lines = self._sale(document)
-        elif document.type in ("customerPayment", "customerRefund"):
+        elif document.type in ("customerPayment", "customerRefund", "depositApplication"):
             lines = self._cash(document)
+        elif document.type == "customerDeposit":
+            lines = [
+                Posting(0, str(document.account), document.total, document.functional),
+                Posting(1, DEPOSITS, -document.total, -document.functional),
+            ]
         elif document.type == "journalEntry":
             lines = self._journal(document)
         else:
@@ -155,7 +165,7 @@ class Ledger:
         return [*lines, *self._difference(position + 1, -realised if sign < 0 else 0)]
 
     def _cash(self, document: Document) -> list[Posting]:
-        sign = 1 if document.type == "customerPayment" else -1
+        sign = -1 if document.type == "customerRefund" else 1
         carried, realised = self._settled(document)
         return [
             Posting(0, str(document.account), sign * document.total, sign * document.functional),

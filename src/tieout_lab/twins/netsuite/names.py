@@ -78,6 +78,14 @@ REFUND = (
     f"""address payeeAddress payeeAddressList payeeAddress_text toBePrinted voidJournal {_MONEY_IN_OUT}"""
 )
 
+DEPOSIT = """account accountingBookDetail checkNumber class cleared clearedDate createdDate currency customForm customer
+department exchangeRate externalId id lastModifiedDate links location memo nexus payment paymentMethod paymentOption
+postingPeriod refName salesOrder status subsidiary toBeEmailed tranDate tranId transactionNumber undepFunds"""
+
+DEPOSIT_APPLICATION = """accountingBookDetail applied apply arAcct class createdDate currency customForm customer
+department deposit depositDate exchangeRate externalId id lastModifiedDate links location memo nexus postingPeriod
+refName status subsidiary total tranDate tranId transactionNumber unapplied"""
+
 JOURNAL = """accountingBook accountingBookDetail appliedRules approvalStatus approved batch class createdDate
 createdFrom currency customForm deletionReason deletionReasonMemo department exchangeRate excludeFromGLNumbering
 externalId id isBookSpecific isReversal lastModifiedDate line links location memo nextApprover nexus

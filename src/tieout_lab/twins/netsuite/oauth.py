@@ -79,6 +79,7 @@ class TokenDesk:
         self.clock = clock
         self.tokens: dict[str, datetime] = {}
         self.refusals: list[str] = []
+        self.revoked = False
         self.serial = 0
 
     def holds(self, authorization: str | None) -> bool:
@@ -175,7 +176,7 @@ class TokenDesk:
             raise Denied("invalid_request", "client_assertion cannot be read") from error
         if not isinstance(header, dict) or not isinstance(claims, dict):
             raise Denied("invalid_request", "client_assertion cannot be read")
-        if header.get("kid") != self.credentials.certificate_id:
+        if header.get("kid") != self.credentials.certificate_id or self.revoked:
             raise Denied(
                 "invalid_client", f"kid {header.get('kid')!r} is no certificate of this account", 401
             )

@@ -93,7 +93,7 @@ class Payments(Cash):
         )
         return shown
 
-    def from_invoice(self, invoice: Document, body: Body) -> Record:
+    def made_from(self, invoice: Document, body: Body) -> Record:
         """`!transform`: a payment of what is due, changed by the body, applied to the invoice."""
         if invoice.approval != "2" or invoice.open_amount == 0:
             raise user_error("That is an invalid transaction: the invoice has nothing left to pay.")

@@ -23,6 +23,7 @@ ACCOUNTS = {
     "1050": ("Gateway clearing", "OthCurrAsset"),
     "1100": ("Accounts receivable", "AcctRec"),
     "2200": ("Tax payable", "OthCurrLiab"),
+    "2300": ("Customer deposits", "OthCurrLiab"),
     "2400": ("Deferred revenue", "DeferRevenue"),
     "4000": ("Subscription revenue", "Income"),
     "4100": ("Services revenue", "Income"),
@@ -129,7 +130,8 @@ def _add(tenant: Tenant, type_: str, id_: str, external_id: str | None, **fields
 
 
 def _plant_periods(tenant: Tenant) -> None:
-    """Months under quarters under years; ids ascend in time, a parent before its children."""
+    """Months under quarters under years, ids ascending in time, a parent before its children; then for each year the
+    adjustment period of its last day."""
     next_id = 1
     for year in YEARS:
         year_id = next_id
@@ -154,12 +156,17 @@ def _plant_periods(tenant: Tenant) -> None:
                 name = f"{calendar.month_abbr[month]} {year}"
                 _period(tenant, next_id, name, date(year, month, 1), last, str(quarter_id), None)
                 next_id += 1
+    for year in YEARS:
+        end = date(year, 12, 31)
+        _period(tenant, next_id, f"Adjust FY {year}", end, end, None, "isAdjust")
+        next_id += 1
 
 
 def _period(
     tenant: Tenant, id_: int, name: str, start: date, end: date, parent: str | None, level: str | None
 ) -> None:
-    flags = {"isYear": level == "isYear", "isQuarter": level == "isQuarter", "isPosting": level is None}
+    flags = {name: level == name for name in ("isYear", "isQuarter", "isAdjust")}
+    flags["isPosting"] = level in (None, "isAdjust")
     _add(
         tenant,
         "accountingPeriod",
@@ -174,7 +181,6 @@ def _period(
         apLocked=False,
         allLocked=False,
         allowNonGLChanges=False,
-        isAdjust=False,
         **flags,
     )
 

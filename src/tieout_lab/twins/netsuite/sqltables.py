@@ -15,6 +15,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tieout_lab.twins.netsuite import invoices
+from tieout_lab.twins.netsuite.deposits import drawn
+from tieout_lab.twins.netsuite.deposits import status as deposit_status
 from tieout_lab.twins.netsuite.ledger import Ledger
 from tieout_lab.twins.netsuite.state import TRAN_TYPES, Application, Document, Line, Posting, Record
 from tieout_lab.twins.netsuite.tenant import Tenant
@@ -168,7 +170,11 @@ class Tables:
         amount = self._amounts(document)
         tax = sum(detail.amount for detail in document.taxes)
         settled = document.total - document.open_amount
-        credit = document.type in ("creditMemo", "customerPayment")
+        credit = document.type in ("creditMemo", "customerPayment", "customerDeposit")
+        left = document.open_amount
+        if document.type == "customerDeposit":
+            left = document.total - drawn(document)
+            settled = document.total - left
         self._insert(
             "transaction",
             id=document.id,
@@ -196,7 +202,7 @@ class Tables:
             foreignamountpaid=amount(settled) if document.type == "invoice" else None,
             foreignamountunpaid=amount(document.open_amount) if document.type == "invoice" else None,
             foreignpaymentamountused=amount(settled) if credit else None,
-            foreignpaymentamountunused=amount(document.open_amount) if credit else None,
+            foreignpaymentamountunused=amount(left) if credit else None,
             totalaftertaxes=sign * amount(document.total),
             taxtotal=sign * amount(tax),
             createddate=self._moment(document.created),
@@ -280,7 +286,7 @@ class Tables:
             "previoustype": TRAN_TYPES[target.type],
             "previousdate": target.on,
             "nextdoc": document.id,
-            "nextline": 1 if document.type == "customerPayment" else 0,
+            "nextline": 1 if document.type in ("customerPayment", "depositApplication") else 0,
             "nexttype": TRAN_TYPES[document.type],
             "nextdate": document.on,
             "linktype": "Payment",
@@ -308,7 +314,11 @@ def letter(document: Document) -> str:
         return invoices.status(document)
     if document.type == "creditMemo":
         return "B" if document.open_amount == 0 else "A"
-    return {"customerPayment": "C", "journalEntry": "B"}.get(document.type, "Y")
+    if document.type == "customerDeposit":
+        return deposit_status(document, bank=True)
+    if document.type == "journalEntry":
+        return "B" if document.approval == "2" else "A"
+    return {"customerPayment": "C"}.get(document.type, "Y")
 
 
 def _line_cells(document: Document, line: Line | None) -> dict[str, Any]:

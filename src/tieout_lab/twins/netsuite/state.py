@@ -17,6 +17,8 @@ FAMILIES = {
     "creditMemo": "transaction",
     "customerPayment": "transaction",
     "customerRefund": "transaction",
+    "customerDeposit": "transaction",
+    "depositApplication": "transaction",
     "journalEntry": "transaction",
     "currencyRevaluation": "transaction",
 }
@@ -25,6 +27,8 @@ TRAN_TYPES = {
     "creditMemo": "CustCred",
     "customerPayment": "CustPymt",
     "customerRefund": "CustRfnd",
+    "customerDeposit": "CustDep",
+    "depositApplication": "DepAppl",
     "journalEntry": "Journal",
     "currencyRevaluation": "FxReval",
 }
@@ -33,6 +37,8 @@ TRAN_NAMES = {
     "creditMemo": "Credit Memo",
     "customerPayment": "Payment",
     "customerRefund": "Customer Refund",
+    "customerDeposit": "Customer Deposit",
+    "depositApplication": "Deposit Application",
     "journalEntry": "Journal",
     "currencyRevaluation": "Currency Revaluation",
 }

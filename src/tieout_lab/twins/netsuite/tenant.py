@@ -23,7 +23,9 @@ class Preferences:
     """What an administrator of the account could set. `approval` and `time_zones` are by subsidiary id."""
 
     concurrency: int = 15
-    disguise: bool = False  # answer overload as 401 INVALID_LOGIN instead of 429
+    disguise: bool | str = (
+        False  # answer overload as 401 INVALID_LOGIN (True), or as 400 with this code, not as 429
+    )
     disguise_seconds: int = 0  # technical seconds before that 401 comes
     date_format: str = "M/D/YYYY"  # how SuiteQL prints dates
     time_zone: str = "America/Los_Angeles"  # in which SuiteQL prints date-times
@@ -32,7 +34,15 @@ class Preferences:
     )
     override_periods: bool = False  # the API role may post to locked (never to closed) periods
     administrator: bool = True  # governanceLimits answers administrators only
-    batch_seconds: int = 1  # technical seconds until an asynchronous job runs
+    batch_seconds: float = 1  # technical seconds until an asynchronous job runs
+    record_seconds: float = 0  # technical seconds that one record of a job takes
+    processors: int = 2  # records of a job that are worked on at the same time
+    job_hours: float = 24  # for which a job, its results and its idempotency key are kept
+    shuffle_tasks: bool = (
+        False  # tasks run and are listed in an order of their own, under ids that tell nothing
+    )
+    lost_results: int = 0  # so many results of each job are never shown
+    approve_journals: bool = False  # journal entries wait for approval
     approval: dict[str, str] = field(default_factory=lambda: {"1": "off", "2": "person"})
     time_zones: dict[str, str] = field(
         default_factory=lambda: {"1": "America/Los_Angeles", "2": "Asia/Tokyo"}
@@ -58,7 +68,10 @@ class Tenant:
         self.state = State()
         self.preferences = Preferences()
         self.custom_fields: dict[str, dict[str, str]] = {name: dict(f) for name, f in CUSTOM_FIELDS.items()}
-        self.locks: set[tuple[str, str]] = set()  # (type, id) locked by a workflow
+        self.locks: dict[
+            tuple[str, str], bool
+        ] = {}  # (type, id) locked by a workflow; True: against reading too
+        self.contended: dict[tuple[str, str], int] = {}  # so many changes of a record meet somebody else's
 
     # -- clocks ---------------------------------------------------------------------------------------------------
     def now(self) -> datetime:

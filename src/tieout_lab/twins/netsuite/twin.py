@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from tieout_lab.twins.clock import TwinClock
@@ -14,6 +15,7 @@ from tieout_lab.twins.netsuite.applications import Settlements
 from tieout_lab.twins.netsuite.batches import Jobs, wants_async
 from tieout_lab.twins.netsuite.credits import CreditMemos
 from tieout_lab.twins.netsuite.customers import Customers, Relationships
+from tieout_lab.twins.netsuite.deposits import DepositApplications, Deposits
 from tieout_lab.twins.netsuite.errors import Refusal
 from tieout_lab.twins.netsuite.invoices import Invoices
 from tieout_lab.twins.netsuite.items import ServiceItems
@@ -27,6 +29,7 @@ from tieout_lab.twins.netsuite.records import COLLECTION, Records
 from tieout_lab.twins.netsuite.seed import plant
 from tieout_lab.twins.netsuite.suiteql import PATH as SUITEQL_PATH
 from tieout_lab.twins.netsuite.suiteql import SuiteQL
+from tieout_lab.twins.netsuite.tba import SignatureDesk
 from tieout_lab.twins.netsuite.tenant import Tenant
 
 Handle = Callable[[Request], Response]
@@ -53,13 +56,14 @@ class NetSuiteTwin(Twin):
         super().__init__(clock)
         self.credentials = issue_credentials(account, key_type)
         self.desk = TokenDesk(self.credentials, clock)
+        self.signatures = SignatureDesk(account, clock)
         self.tenant = Tenant(clock, lambda: self.faults)
         self.active = 0
         self.most_active = 0
         plant(self.tenant)
         self.ledger = Ledger(self.tenant)
         settlements = Settlements(self.tenant, self.ledger)
-        documents = (Invoices, CreditMemos, Payments, Refunds, Journals)
+        documents = (Invoices, CreditMemos, Payments, Refunds, Deposits, DepositApplications, Journals)
         everything: list[Kind] = [
             Customers(self.tenant),
             Relationships(self.tenant),
@@ -141,12 +145,26 @@ class NetSuiteTwin(Twin):
         if self.active > preferences.concurrency:
             if not preferences.disguise:
                 return errors.too_many()
+            if isinstance(preferences.disguise, str):
+                return errors.problem(400, preferences.disguise, "Concurrent request limit exceeded.")
             if preferences.disguise_seconds:
                 await self.clock.sleep(preferences.disguise_seconds)
             return errors.login()
-        if not self.desk.holds(request.headers.get("authorization")):
-            return errors.login()
-        return None
+        return self._stranger(request)
+
+    def _stranger(self, request: Request) -> Response | None:
+        """The 401 of a call that is not signed by somebody we know."""
+        account = self.credentials.account
+        if request.headers.get("authorization", "").lower().startswith("oauth "):
+            if self.signatures.holds(request):
+                return None
+            error, scheme = self.signatures.refusals[-1], "OAuth"
+        else:
+            if self.desk.holds(request.headers.get("authorization")):
+                return None
+            error, scheme = "invalid_token", "Bearer"
+        challenge = f'{scheme} realm="{account}", error="{error}", error_description="Invalid login attempt."'
+        return errors.login(challenge)
 
     def rate_limited(self) -> Response:
         return errors.too_many()
@@ -155,8 +173,8 @@ class NetSuiteTwin(Twin):
         return errors.unexpected()
 
     def not_found(self, request: Request) -> Response:
-        if not self.desk.holds(request.headers.get("authorization")):
-            return errors.login()
+        if stranger := self._stranger(request):
+            return stranger
         parts = request.path.split("/")
         if request.path.startswith("/services/rest/record/v1/"):
             type_ = parts[5]
@@ -178,6 +196,7 @@ class NetSuiteTwin(Twin):
             "algorithm": self.credentials.algorithm,
             "private_key": self.credentials.private_key,
             "token_url": url.rstrip("/") + TOKEN_PATH,
+            "tba": asdict(self.signatures.tokens),
         }
 
     def _limits(self, request: Request) -> Response:  # noqa: ARG002 - a handler

@@ -1,4 +1,5 @@
-"""A Salesforce org over HTTP: sign-in, records, SOQL, Collections, Composite, limits, recycle bin and merge.
+"""A Salesforce org over HTTP and gRPC: sign-in, records, SOQL, Collections, Composite, limits, recycle bin and merge,
+change events by the Pub/Sub API, Outbound Messages.
 
 What it leaves out, and where it knowingly differs from the vendor, is listed in README.md beside this file.
 """
@@ -9,15 +10,22 @@ from typing import Any
 
 from typing_extensions import override
 
+from tieout_lab.twins.calls import Handler, serve_calls
 from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.kit import Request, Route
 from tieout_lab.twins.salesforce.actions import Actions
+from tieout_lab.twins.salesforce.bulk import Bulk
 from tieout_lab.twins.salesforce.composite import Composite, only_reads
+from tieout_lab.twins.salesforce.event_bus import EventBus
+from tieout_lab.twins.salesforce.feed_actions import FeedActions
 from tieout_lab.twins.salesforce.oauth import SignIn, private_pem
+from tieout_lab.twins.salesforce.outbound_messages import OutboundMessages
+from tieout_lab.twins.salesforce.pubsub import PubSub
 from tieout_lab.twins.salesforce.queries import Queries
 from tieout_lab.twins.salesforce.seed import plant
 from tieout_lab.twins.salesforce.sobject_collections import Collections
 from tieout_lab.twins.salesforce.sobjects import Records
+from tieout_lab.twins.salesforce.tree import Tree
 from tieout_lab.twins.salesforce.values import Answer
 from tieout_lab.twins.salesforce.web import NEWEST, RestTwin, versions
 
@@ -34,13 +42,20 @@ class SalesforceTwin(RestTwin):
         clock: TwinClock,
         *,
         prefix: str = "Tieout_",
+        namespace: str = "SBQQ",
         seed: str = "salesforce-main",
         session_seconds: float = 7200.0,
         daily_requests: int = 100_000,
         sandbox: bool = True,
+        pubsub_port: int = 0,
     ) -> None:
         super().__init__(
-            clock, prefix=prefix, seed=seed, session_seconds=session_seconds, daily=daily_requests
+            clock,
+            prefix=prefix,
+            namespace=namespace,
+            seed=seed,
+            session_seconds=session_seconds,
+            daily=daily_requests,
         )
         key, secret = f"3MVG9.{seed}.consumer", f"{seed}.client-secret"
         self.sign_in = SignIn(self, consumer_key=key, client_secret=secret, username=USERNAME)
@@ -51,19 +66,46 @@ class SalesforceTwin(RestTwin):
         self.records = Records(self, self.queries)
         self.collections = Collections(self, self.records)
         self.composite = Composite(self, self.collections)
+        self.bulk = Bulk(self)
+        self.tree = Tree(self)
         self.control = Actions(self)
         plant(self.org, username=USERNAME, sandbox=sandbox)
+        self.pubsub = PubSub(self, EventBus(self.org, clock, seed=seed))
+        self.outbound_messages = OutboundMessages(self)
+        self.org.store.on_commit += [self.pubsub.bus.committed, self.outbound_messages.committed]
+        FeedActions(self)
+        # 0: the Pub/Sub API is not served over a socket; the simulation calls it in process.
+        self.pubsub_port = pubsub_port
+        self._server: Any = None
+
+    @property
+    def calls(self) -> dict[str, Handler]:
+        """The gRPC methods by path."""
+        return self.pubsub.calls
+
+    @override
+    async def open(self) -> None:
+        if self.pubsub_port:
+            self._server = await serve_calls(self.calls, self.pubsub_port)
+
+    @override
+    async def close(self) -> None:
+        await super().close()
+        await self.outbound_messages.close()
+        if self._server is not None:
+            await self._server.stop(None)
 
     def _resources(self, request: Request) -> Answer:
         base = f"/services/data/v{request.params['version']}"
-        names = ("composite", "limits", "query", "queryAll", "sobjects")
+        names = ("composite", "jobs", "limits", "query", "queryAll", "sobjects")
         identity = f"/id/{self.org.org_id}/{self.org.integration_id}"
         return Answer(200, {**{name: f"{base}/{name}" for name in names}, "identity": identity})
 
     def _limits(self, request: Request) -> Answer:
         del request
         daily, left = self.budget.daily, max(0, self.budget.daily - self.budget.used())
-        events = {"Max": 25_000, "Remaining": 25_000}
+        delivered = self.pubsub.delivered
+        events = {"Max": delivered.daily, "Remaining": max(0, delivered.daily - delivered.used())}
         return Answer(200, {
             "ConcurrentAsyncGetReportInstances": {"Max": 200, "Remaining": 200},
             "DailyApiRequests": {"Max": daily, "Remaining": left},
@@ -88,6 +130,7 @@ class SalesforceTwin(RestTwin):
         return {
             "url": url,
             "login_url": url,
+            "pubsub_url": f"http://127.0.0.1:{self.pubsub_port}" if self.pubsub_port else url,
             "org_id": self.org.org_id,
             "consumer_key": self.sign_in.consumer_key,
             "client_secret": self.sign_in.client_secret,

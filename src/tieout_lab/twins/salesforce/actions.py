@@ -65,6 +65,10 @@ class Actions:
         twin.action("limits", self.limits)
         twin.action("lock_rows", self.lock_rows)
         twin.action("approve_app", self.approve_app)
+        twin.action("answers", self.answers)
+        twin.action("bulk", self.bulk)
+        twin.action("duplicate_rule", self.duplicate_rule)
+        twin.action("field_security", self.field_security)
 
     def _by_people(self, run: Callable[[Given], Any], seconds: float | None = None) -> Callable[[Given], Any]:
         """The action as one transaction of the sales user; refusals of the org become the action's error."""
@@ -72,15 +76,13 @@ class Actions:
         def act(given: Given) -> Any:
             now = self.twin.clock.technical()
             self.org.store.settle(now)
+            delay = self.twin.faults.visibility_delay_seconds if seconds is None else seconds
+            until = now + timedelta(seconds=delay) if delay > 0 else None
             try:
-                with self.org.acting(self.org.sales_id), self.org.store.transaction() as journal:
-                    result = run(_exact(given))
+                with self.org.acting(self.org.sales_id), self.org.store.transaction(until):
+                    return run(_exact(given))
             except errors.SalesforceError as error:
                 raise ValueError(str(error)) from error
-            delay = self.twin.faults.visibility_delay_seconds if seconds is None else seconds
-            if delay > 0:
-                self.org.store.hide(journal, now + timedelta(seconds=delay))
-            return result
 
         return act
 
@@ -208,12 +210,15 @@ class Actions:
         return shown
 
     def empty_recycle_bin(self, given: Given) -> Given:
-        """{object?}: forget deleted records for good: {"removed"}."""
+        """{object?, keep_log?}: forget deleted records for good; with `keep_log` the deletion log still names them:
+        {"removed"}."""
         names = [given["object"]] if given.get("object") else list(self.org.schema.objects)
         removed = 0
         for name in names:
             for row in [each for each in self.org.store.rows(name) if each.get("IsDeleted")]:
                 self.org.store.remove(name, row["Id"])
+                if given.get("keep_log"):
+                    self.org.purged.append((name, {"Id": row["Id"], "_deleted": row["_deleted"]}))
                 removed += 1
         return {"removed": removed}
 
@@ -245,6 +250,47 @@ class Actions:
         self.org.locks = [lock for lock in self.org.locks if lock.remaining > 0]
         self.org.locks.append(Lock(count, int(given.get("status", 400)), given.get("object"), wanted))
         return {"locks": len(self.org.locks)}
+
+    def answers(self, given: Given) -> Given:
+        """{next: ["reversed" | "missing" | "repeated", ...]}: the results of the next Collections calls, one each."""
+        unknown = sorted(set(given["next"]) - {"reversed", "missing", "repeated", ""})
+        if unknown:
+            raise ValueError(f"unknown disorder {unknown}")
+        self.twin.collections.disorder = list(given["next"])
+        return {"next": self.twin.collections.disorder}
+
+    def duplicate_rule(self, given: Given) -> Given:
+        """{object, field} or {}: records that an integration makes must differ in this field; empty clears all."""
+        if not given:
+            self.org.duplicate_rules.clear()
+        else:
+            field = self.org.sobject(given["object"]).get(given["field"])
+            if field is None:
+                raise LookupError(f"no field {given['field']} on {given['object']}")
+            self.org.duplicate_rules.append((given["object"], field.name))
+        return {"rules": len(self.org.duplicate_rules)}
+
+    def field_security(self, given: Given) -> Given:
+        """{hidden?: ["Account.Tax_Id__c", ...], read_only?: [...]}: custom fields that the integration user may not
+        see, or not write; {} gives it all."""
+        pairs = {}
+        for kind in ("hidden", "read_only"):
+            split = [tuple(name.split(".", 1)) for name in given.get(kind, [])]
+            odd = [".".join(each) for each in split if len(each) != 2 or not each[1].endswith("__c")]
+            if odd:
+                raise ValueError(f"{', '.join(odd)}: write Object.Custom_Field__c")
+            pairs[kind] = {(each[0], each[1]) for each in split}
+        self.org.grant(pairs["hidden"], pairs["read_only"])
+        return {kind: len(found) for kind, found in pairs.items()}
+
+    def bulk(self, given: Given) -> Given:
+        """{seconds?, stop_after?, old_refusal?}: how long jobs take; after how many rows ingests stop, null for never;
+        whether Bulk tells an ended session as 400 InvalidSessionId."""
+        bulk = self.twin.bulk
+        bulk.seconds = float(given.get("seconds", bulk.seconds))
+        bulk.stop_after = given.get("stop_after", bulk.stop_after)
+        self.twin.old_bulk_refusal = bool(given.get("old_refusal", self.twin.old_bulk_refusal))
+        return {"seconds": bulk.seconds, "stop_after": bulk.stop_after, "jobs": list(bulk.jobs)}
 
     def approve_app(self, given: Given) -> Given:
         """{approved}: whether the user has approved the app; without approval nobody signs in."""

@@ -5,6 +5,7 @@ Names are the demo company's; those that start with `Tieout_` carry the prefix g
 
 from __future__ import annotations
 
+from tieout_lab.twins.salesforce import cpq
 from tieout_lab.twins.salesforce.objects import AUDIT, CURRENCIES, standard_objects
 from tieout_lab.twins.salesforce.schema import Schema, declare, extend
 
@@ -42,7 +43,7 @@ CurrencyIsoCode picklist:3 restricted values={CURRENCIES}
 Tieout_External_Id__c string:80 ext uniq cs
 Account__c ref:Account children=Tieout_Invoices__r
 Opportunity__c ref:Opportunity children=Tieout_Invoices__r
-Amount__c currency:16.2
+Amount__c currency:15.3
 Status__c string:40
 Invoice_Number__c string:80
 ERP_Document__c string:80
@@ -51,8 +52,8 @@ Billing_Connection__c string:80
 """
 
 
-def schema(prefix: str = "Tieout_") -> Schema:
-    """The org's schema; `prefix` replaces `Tieout_` in the names of what was installed."""
+def schema(prefix: str = "Tieout_", namespace: str = cpq.NAMESPACE) -> Schema:
+    """The org's schema; `prefix` replaces `Tieout_` in the names of what was installed, `namespace` is CPQ's."""
 
     def named(lines: str) -> str:
         return lines.replace("Tieout_", prefix)
@@ -67,4 +68,5 @@ def schema(prefix: str = "Tieout_") -> Schema:
         if each.name in extras:
             extend(each, named(extras[each.name]))
     mirror = declare(f"{prefix}Invoice__c", "a00", AUDIT + named(_INVOICE))
-    return Schema([*objects, mirror])
+    package = cpq.install(objects, namespace)
+    return Schema([*objects, mirror, *package])

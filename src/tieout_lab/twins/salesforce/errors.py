@@ -19,8 +19,16 @@ _APPEND_C = (
 class SalesforceError(Exception):
     """A refusal. `fields` is None where the vendor leaves the key out."""
 
-    def __init__(self, status: int, code: str, message: str, fields: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        fields: list[str] | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(f"{code}: {message}")
+        self.more = more or {}  # what only the answer for a single record shows
         self.status = status
         self.code = code
         self.message = message
@@ -31,7 +39,7 @@ class SalesforceError(Exception):
         entry: dict[str, Any] = {"message": self.message, "errorCode": self.code}
         if self.fields is not None:
             entry["fields"] = self.fields
-        return [entry]
+        return [entry | self.more]
 
     def result(self, record_id: str | None = None) -> dict[str, Any]:
         """The entry of this record in a Collections answer (`statusCode` there, not `errorCode`)."""
@@ -110,6 +118,36 @@ def not_writable(names: list[str]) -> SalesforceError:
 def duplicate_value(field: str, other_id: str) -> SalesforceError:
     text = f"duplicate value found: {field} duplicates value on record with id: {other_id}"
     return SalesforceError(400, "DUPLICATE_VALUE", text, [])
+
+
+def duplicates_detected(sobject: str, found: list[str]) -> SalesforceError:
+    """The text is a rule's alert, the shape that of the guide's duplicateResult."""
+    records = [{"attributes": {"type": sobject}, "Id": each} for each in found]
+    matched = [
+        {"additionalInformation": [], "fieldDiffs": [], "matchConfidence": 100.0, "record": each}
+        for each in records
+    ]
+    rule = f"{sobject.removesuffix('__c')}_Duplicate_Rule"
+    result = {
+        "allowSave": False,
+        "duplicateRule": rule,
+        "duplicateRuleEntityType": sobject,
+        "errorMessage": "Use one of these records?",
+        "matchResults": [
+            {
+                "entityType": sobject,
+                "errors": [],
+                "matchEngine": "ExactMatchEngine",
+                "matchRecords": matched,
+                "rule": rule,
+                "size": len(found),
+                "success": True,
+            }
+        ],
+    }
+    return SalesforceError(
+        400, "DUPLICATES_DETECTED", "Use one of these records?", [], {"duplicateResult": result}
+    )
 
 
 def row_locked(record_id: str, status: int = 400) -> SalesforceError:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tieout_lab.twins.clock import TwinClock
 from tieout_lab.twins.salesforce import errors, ids, rules, values
-from tieout_lab.twins.salesforce.schema import Field, Schema, SObject
+from tieout_lab.twins.salesforce.schema import Field, Schema, SObject, granted
 from tieout_lab.twins.salesforce.store import Row, Store
 
 
@@ -32,14 +32,32 @@ class Org:
 
     def __init__(self, clock: TwinClock, schema: Schema) -> None:
         self.clock = clock
-        self.schema = schema
+        self.whole = schema  # as an administrator sees it
+        self._granted = schema  # as the integration user does
         self.store = Store(schema)
+        self.duplicate_rules: list[tuple[str, str]] = []
+        self.allow_duplicates = False
         self.locks: list[Lock] = []
         self.org_id = self.store.new_id("Organization")
         self.admin_id = self.store.new_id("User")
         self.sales_id = self.store.new_id("User")
         self.integration_id = self.store.new_id("User")
         self.actor = self.admin_id
+        # Which client an API call says it is; empty for what people do.
+        self.origin = ""
+        self.store.author = lambda: (self.actor, self.origin)
+        # What left the recycle bin and stands in the deletion log still.
+        self.purged: list[tuple[str, Row]] = []
+
+    # -- rights -------------------------------------------------------------------------------------------------
+    @property
+    def schema(self) -> Schema:
+        """The objects and fields that exist for the present user: what field-level security hides does not."""
+        return self._granted if self.actor == self.integration_id else self.whole
+
+    def grant(self, hidden: set[tuple[str, str]], read_only: set[tuple[str, str]]) -> None:
+        """Hide custom fields from the integration user, or let them only be read."""
+        self._granted = granted(self.whole, hidden, read_only) if hidden or read_only else self.whole
 
     # -- names --------------------------------------------------------------------------------------------------
     def sobject(self, name: str) -> SObject:
@@ -90,6 +108,7 @@ class Org:
         ]
         if missing:
             raise errors.missing_fields(missing)
+        rules.refuse_duplicates(self, sobject, row)
         with self.store.transaction():
             for reference in sobject.fields.values():
                 if reference.cascade and row.get(reference.name):
@@ -308,8 +327,9 @@ class Org:
 
 
 def deleted_between(org: Org, sobject: SObject, start: datetime, end: datetime) -> list[Row]:
-    """Rows of the recycle bin deleted in [start, end), oldest first."""
+    """Rows deleted in [start, end), oldest first, whether or not the recycle bin still holds them."""
     found = [row for row in org.store.seen_rows(sobject.name) if row.get("IsDeleted") and "_deleted" in row]
+    found += [row for name, row in org.purged if name == sobject.name]
     inside = [row for row in found if start <= row["_deleted"] < end]
     return sorted(inside, key=lambda row: (row["_deleted"], row["Id"]))
 

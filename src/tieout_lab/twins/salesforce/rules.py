@@ -31,6 +31,22 @@ def before_save(org: Org, sobject: SObject, row: Row, before: Row | None, given:
         rule(org, row, before, given)
 
 
+def refuse_duplicates(org: Org, sobject: SObject, row: Row) -> None:
+    """A duplicate rule that blocks what an integration makes, unless its header allows the save."""
+    if org.actor != org.integration_id or org.allow_duplicates:
+        return
+    for name, field in org.duplicate_rules:
+        if name != sobject.name or row.get(field) is None:
+            continue
+        same = [
+            each
+            for each in org.store.rows(name)
+            if not each.get("IsDeleted") and each.get(field) == row[field]
+        ]
+        if same:
+            raise errors.duplicates_detected(name, [each["Id"] for each in same])
+
+
 def after_save(org: Org, sobject: SObject, row: Row, before: Row | None) -> None:
     """Roll a written line up to its header."""
     del before

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
@@ -124,6 +124,21 @@ class Schema:
             for ref in each.fields.values()
             if ref.target == name
         ]
+
+
+def granted(schema: Schema, hidden: set[tuple[str, str]], read_only: set[tuple[str, str]]) -> Schema:
+    """The schema without the hidden (object, field) pairs, and with those that may only be read not writable."""
+    objects = []
+    for each in schema.objects.values():
+        kept = {
+            key: replace(found, createable=False, updateable=False)
+            if (each.name, found.name) in read_only
+            else found
+            for key, found in each.fields.items()
+            if (each.name, found.name) not in hidden
+        }
+        objects.append(replace(each, fields=kept, children={}, parents={}))
+    return Schema(objects)
 
 
 def declare(name: str, prefix: str, lines: str, *, plural: str = "", writable: bool = True) -> SObject:

@@ -30,6 +30,9 @@ class Collections:
         self.twin = twin
         self.org = twin.org
         self.records = records
+        self.disorder: list[
+            str
+        ] = []  # what befalls the results of the next calls; see `answers` in actions.py
         self.halt_all = False  # set by Composite with allOrNone: one failure undoes the whole call
         twin.data("POST", "/composite/sobjects", "collections_create", self.create)
         twin.data("PATCH", "/composite/sobjects", "collections_update", self.update)
@@ -181,7 +184,18 @@ class Collections:
                 result if record_id is None else errors.rolled_back(record_id)
                 for result, record_id in zip(results, done, strict=True)
             ]
-        return Answer(200, results)
+        return Answer(200, self._disordered(results))
+
+    def _disordered(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The results as a vendor that breaks its own promise of order would give them."""
+        kind = self.disorder.pop(0) if self.disorder else ""
+        if kind == "reversed":
+            return results[::-1]
+        if kind == "missing":
+            return results[:-1]
+        if kind == "repeated":
+            return [results[0], *results[:-1]]
+        return results
 
     def _try(
         self, record: dict[str, Any], one: Callable[[dict[str, Any]], Done]

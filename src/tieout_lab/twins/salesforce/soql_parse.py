@@ -153,7 +153,9 @@ class _Reader:
         return errors.malformed_query(text)
 
     def name(self) -> Token:
-        if self.word.kind != "name" or self.word.is_word(*_RESERVED):
+        # `Order` is an object's name too: a clause only where BY follows.
+        named = self.word.is_word("ORDER") and not self.words[self.index + 1].is_word("BY")
+        if self.word.kind != "name" or (self.word.is_word(*_RESERVED) and not named):
             raise self.fail()
         return self.take()
 

@@ -7,8 +7,9 @@ are the store's own. Nothing here knows a rule of Salesforce; `org.py` does.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,15 @@ from tieout_lab.twins.salesforce.schema import Field, Schema
 Row = dict[str, Any]
 Key = tuple[str, str]
 Journal = list[tuple[str, str, Row | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One committed transaction: (object, id, row before, row after) of each record, who did it and by which client."""
+
+    changes: list[tuple[str, str, Row | None, Row | None]]
+    actor: str
+    origin: str
 
 
 class Store:
@@ -39,6 +49,10 @@ class Store:
         self._numbers: Counter[str] = Counter()
         self._journals: list[Journal] = []
         self._hidden: dict[Key, tuple[datetime, Row | None]] = {}
+        self._late: list[tuple[datetime, Commit]] = []
+        # Told of every transaction when others can see it; the author is asked when it ends.
+        self.on_commit: list[Callable[[Commit], None]] = []
+        self.author: Callable[[], tuple[str, str]] = lambda: ("", "")
 
     # -- reading ------------------------------------------------------------------------------------------------
     def get(self, name: str, record_id: str | None) -> Row | None:
@@ -105,8 +119,9 @@ class Store:
         self._replace(name, record_id, before, None)
 
     @contextmanager
-    def transaction(self) -> Iterator[Journal]:
-        """All or nothing: any exception undoes what was put inside. Transactions nest."""
+    def transaction(self, until: datetime | None = None) -> Iterator[Journal]:
+        """All or nothing: any exception undoes what was put inside. Transactions nest. What the outermost one did is
+        kept from everyone else until the technical moment `until`."""
         journal: Journal = []
         self._journals.append(journal)
         try:
@@ -118,6 +133,28 @@ class Store:
         self._journals.pop()
         if self._journals:
             self._journals[-1].extend(journal)
+            return
+        commit = self._commit(journal)
+        if until is None:
+            self._tell(commit)
+        else:
+            self.hide(journal, until)
+            self._late.append((until, commit))
+
+    def _commit(self, journal: Journal) -> Commit:
+        first: dict[Key, Row | None] = {}
+        for name, record_id, before in journal:
+            first.setdefault((name, record_id), before)
+        changes = [(*key, before, self._rows[key[0]].get(key[1])) for key, before in first.items()]
+        return Commit(changes, *self.author())
+
+    def _tell(self, commit: Commit) -> None:
+        for told in self.on_commit:
+            told(commit)
+
+    def next_settling(self) -> datetime | None:
+        """When the next hidden transaction commits."""
+        return min((until for until, _ in self._late), default=None)
 
     def hide(self, journal: Journal, until: datetime) -> None:
         """Keep the changes of a finished transaction from everyone else until this technical moment."""
@@ -130,6 +167,10 @@ class Store:
         due = [key for key, (until, _) in self._hidden.items() if until <= now]
         for key in due:
             del self._hidden[key]
+        ready = [each for each in self._late if each[0] <= now]
+        self._late = [each for each in self._late if each[0] > now]
+        for _, commit in sorted(ready, key=lambda each: each[0]):
+            self._tell(commit)
 
     def _undo(self, journal: Journal) -> None:
         for name, record_id, before in reversed(journal):

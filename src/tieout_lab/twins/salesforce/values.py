@@ -29,7 +29,8 @@ _EMAIL = re.compile(r"[^@\s<>()\[\],;:\"]+@[^@\s<>()\[\],;:\"]+\.[^@\s.]+")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer before it is written: `body` is JSON-able (Decimals allowed), None for an empty body."""
+    """An answer before it is written: `body` is JSON-able (Decimals allowed), None for an empty body, bytes
+    for one that is not JSON."""
 
     status: int = 200
     body: Any = None
@@ -38,6 +39,8 @@ class Answer:
     def response(self, headers: dict[str, str] | None = None) -> Response:
         """The answer as it is sent; Decimals become JSON numbers."""
         every = {"content-type": "application/json;charset=UTF-8", **self.headers, **(headers or {})}
+        if isinstance(self.body, bytes):
+            return Response(self.status, self.body, every)
         return Response(self.status, b"" if self.body is None else _ENCODER.encode(self.body), every)
 
 

@@ -70,14 +70,15 @@ class RestTwin(Twin):
     name = "salesforce"
 
     def __init__(
-        self, clock: TwinClock, *, prefix: str, seed: str, session_seconds: float, daily: int
+        self, clock: TwinClock, *, prefix: str, namespace: str, seed: str, session_seconds: float, daily: int
     ) -> None:
         super().__init__(clock)
         self.prefix = prefix
-        self.org = Org(clock, schema(prefix))
+        self.org = Org(clock, schema(prefix, namespace))
         self.sessions = Sessions(self.org, seed=seed, life_seconds=session_seconds)
         self.budget = Budget(clock, daily)
         self.data_routes: list[DataRoute] = []
+        self.old_bulk_refusal = False
         self._open: set[str] = set()
 
     # -- declaring ----------------------------------------------------------------------------------------------
@@ -108,11 +109,17 @@ class RestTwin(Twin):
 
     def _guarded(self, handler: DataHandler, request: Request) -> Answer:
         self.org.store.settle(self.clock.technical())
+        told = request.headers.get("sforce-duplicate-rule-header", "")
+        self.org.allow_duplicates = "allowsave=true" in told.replace(" ", "").lower()
+        before = self.org.origin
+        self.org.origin = before or _origin(request)
         try:
             with self.org.acting(self.org.integration_id):
                 return handler(request)
         except errors.SalesforceError as error:
             return Answer(error.status, error.body())
+        finally:
+            self.org.origin = before
 
     def dispatch(self, request: Request) -> Answer:
         """Serve a subrequest of Composite: no session, no budget, the same handlers."""
@@ -129,7 +136,13 @@ class RestTwin(Twin):
         if operation in self._open:
             return None
         refusal = self._refusal(request)
-        return Answer(refusal.status, refusal.body()).response(self._data_headers()) if refusal else None
+        if refusal is None:
+            return None
+        if refusal.code == "INVALID_SESSION_ID" and self.old_bulk_refusal and operation.startswith("bulk_"):
+            # As Bulk resources have been seen to say it: 400, and other names.
+            old = {"exceptionCode": "InvalidSessionId", "exceptionMessage": "Invalid session id"}
+            return Answer(400, old).response(self._data_headers())
+        return Answer(refusal.status, refusal.body()).response(self._data_headers())
 
     def _refusal(self, request: Request) -> errors.SalesforceError | None:
         if not self.sessions.valid(request):
@@ -180,6 +193,13 @@ def base_url(request: Request) -> str:
     """The address the client used, without a path."""
     scheme = request.headers.get("x-forwarded-proto", "http")
     return f"{scheme}://{request.headers.get('host', 'localhost')}"
+
+
+def _origin(request: Request) -> str:
+    """`changeOrigin` of what an API call changes: interface, version, and the client that the caller names."""
+    options = request.headers.get("sforce-call-options", "")
+    client = next((part for part in options.replace(",", ";").split(";") if "client=" in part), "client=")
+    return f"com/salesforce/api/rest/{request.params.get('version', '')};{client.strip()}"
 
 
 def versions() -> list[dict[str, str]]:

@@ -19,9 +19,12 @@ from tieout_lab.twins.stripe import (
     intent_desk,
     intents,
     invoice_desk,
+    meters,
     payments,
+    previews,
     records,
     schedules,
+    settlements,
     subscription_desk,
     tax,
     tax_ids,
@@ -39,8 +42,9 @@ class StripeTwin(Desk):
     def __init__(self, clock: TwinClock) -> None:
         super().__init__(clock)
         for module in (
-            catalogue, credit_notes, customers, events, intent_desk, intents, invoice_desk, payments,
-            records, schedules, subscription_desk, tax, tax_ids,
+            catalogue, credit_notes, customers, events, intent_desk, intents, meters, previews, invoice_desk,
+            payments,
+            records, schedules, settlements, subscription_desk, tax, tax_ids,
         ):  # fmt: skip
             module.routes(self)
         self.control = Actions(self)

@@ -33,7 +33,8 @@ class Settings:
     `first_invoice`: "open" finalises the first invoice of a send_invoice subscription inside the create request;
     "draft" leaves it a draft for `finalize_after_seconds` of business time, as the vendor documents.
     `item_metadata_on_lines`: subscription lines show their item's metadata beside the subscription's. The vendor
-    documents the subscription's alone. `max_lines`: of one invoice.
+    documents the subscription's alone. `max_lines`: of one invoice. `fee_percent`, `fee_fixed`, `dispute_fee`: what the
+    gateway keeps of a charge and for a dispute, in percent and in smallest units.
     """
 
     first_invoice: str = "open"
@@ -42,6 +43,9 @@ class Settings:
     max_lines: int = 250
     key_life_seconds: int = 24 * HOUR
     event_life_seconds: int = 30 * 24 * HOUR
+    fee_percent: str = "0"
+    fee_fixed: int = 0
+    dispute_fee: int = 0
 
 
 @dataclass
@@ -156,12 +160,20 @@ class Account:
                 self.emit(kind, obj, previous)
 
 
+_NESTED = (dict, list)
+
+
 def plain(value: Any) -> Any:
     """A deep copy without the twin's own keys."""
+    # Most values are leaves, and this is called for every object that is shown: they are not called for.
     if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items() if not key.startswith("_")}
+        return {
+            key: plain(inner) if isinstance(inner, _NESTED) else inner
+            for key, inner in value.items()
+            if key[:1] != "_"
+        }
     if isinstance(value, list):
-        return [plain(inner) for inner in value]
+        return [plain(inner) if isinstance(inner, _NESTED) else inner for inner in value]
     return value
 
 

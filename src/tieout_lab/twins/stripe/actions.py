@@ -7,7 +7,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tieout_lab.twins.stripe import credit_notes, intents, invoices, payments, records
+from tieout_lab.twins.stripe import (
+    credit_notes,
+    intents,
+    invoices,
+    payments,
+    records,
+    settlements,
+    subscription_desk,
+)
 from tieout_lab.twins.stripe.accounts import Account, Obj, plain
 from tieout_lab.twins.stripe.catalogue import new_product
 from tieout_lab.twins.stripe.delivery import new_endpoint
@@ -31,9 +39,9 @@ class Actions:
     def __init__(self, twin: StripeTwin) -> None:
         self._twin = twin
         for name in (
-            "advance", "alter", "copy", "credit", "delete", "limits", "mark_uncollectible", "pay_invoice", "refund",
-            "register_webhook", "rotate_secret", "seed_catalogue", "settings", "snapshot", "void_invoice",
-            "webhook_journal", "wire",
+            "advance", "alter", "change_subscription", "close_dispute", "copy", "credit", "delete", "dispute", "limits",
+            "mark_uncollectible", "pay_invoice", "pay_out", "refund", "register_webhook", "rotate_secret",
+            "seed_catalogue", "settings", "snapshot", "void_invoice", "webhook_journal", "wire",
         ):  # fmt: skip
             twin.action(name, self._guarded(getattr(self, name)))
 
@@ -135,6 +143,13 @@ class Actions:
             attached.append(records.attach_record(account, invoice, record, one.get("amount")))
         return {"payment_record": plain(record), "invoice_payments": plain(attached)}
 
+    def change_subscription(self, given: dict[str, Any]) -> Any:
+        """{account, subscription, items?, proration_behavior?, ...}: as the API's parameters."""
+        account = self._account(given)
+        wanted = {key: value for key, value in given.items() if key not in {"account", "subscription"}}
+        subscription = account.get("subscriptions", given["subscription"], "subscription")
+        return plain(subscription_desk.change(account, subscription, wanted))
+
     def void_invoice(self, given: dict[str, Any]) -> Any:
         """{account, invoice}."""
         account = self._account(given)
@@ -167,6 +182,23 @@ class Actions:
         invoice = account.get("invoices", wanted["invoice"], "invoice")
         pre: int = 0 if invoice["status"] == "paid" else min(total, invoice["amount_remaining"])
         return total - pre
+
+    def dispute(self, given: dict[str, Any]) -> Any:
+        """{account, charge | payment_intent, amount?, reason?}: the cardholder's bank takes the money back."""
+        account = self._account(given)
+        charge = intents.charge_of(account, given)
+        reason = given.get("reason", "general")
+        return plain(settlements.open_dispute(account, charge, given.get("amount"), reason))
+
+    def close_dispute(self, given: dict[str, Any]) -> Any:
+        """{account, dispute, won}."""
+        account = self._account(given)
+        dispute = account.get("disputes", given["dispute"], "dispute")
+        return plain(settlements.close_dispute(account, dispute, won=given["won"]))
+
+    def pay_out(self, given: dict[str, Any]) -> Any:
+        """{account, currency}: all that is available goes to the bank, and arrives two days later."""
+        return plain(settlements.pay_out(self._account(given), given["currency"]))
 
     def refund(self, given: dict[str, Any]) -> Any:
         """{account, charge | payment_intent, amount?, reason?}."""

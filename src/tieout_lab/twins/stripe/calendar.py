@@ -31,6 +31,11 @@ def boundary(anchor: int, recurring: Recurring, steps: int, on_day: int | None =
     return int(start.replace(year=year, month=month + 1, day=day).timestamp())
 
 
+def day_of(moment: int) -> int:
+    """The day of the month of a moment, in UTC."""
+    return datetime.fromtimestamp(moment, UTC).day
+
+
 def period_of(anchor: int, recurring: Recurring, moment: int, on_day: int | None = None) -> tuple[int, int]:
     """The natural period, start included, end not, in which a moment lies."""
     days = {"day": 1, "week": 7, "month": 30.44, "year": 365.25}[recurring["interval"]]

@@ -117,7 +117,7 @@ def new_price(account: Account, given: dict[str, Any], where: str = "") -> Obj:
     unit, decimal = amount_given(given, prefix)
     recurring = given.get("recurring")
     if recurring is not None:
-        recurring = _recurring(recurring, prefix("recurring"))
+        recurring = _recurring(account, recurring, prefix("recurring"))
     return account.put(
         "prices",
         {
@@ -181,20 +181,23 @@ def amount_given(given: dict[str, Any], prefix: Any) -> tuple[int | None, str | 
     return (int(exact) if exact == exact.to_integral_value() else None), text
 
 
-def _recurring(given: dict[str, Any], param: str) -> Obj:
+def _recurring(account: Account, given: dict[str, Any], param: str) -> Obj:
     count = given.get("interval_count", 1)
     if not 1 <= count <= LONGEST[given["interval"]]:
         raise invalid(
             f"interval_count: between 1 and {LONGEST[given['interval']]}", f"{param}[interval_count]"
         )
-    if given.get("usage_type") == "metered":
-        raise left_out("metered prices", f"{param}[usage_type]")
+    metered = given.get("usage_type") == "metered"
+    if metered != ("meter" in given):
+        raise invalid("A metered price names its meter, and no other price does.", f"{param}[meter]")
+    if metered:
+        account.get("meters", given["meter"], f"{param}[meter]")
     return {
         "interval": given["interval"],
         "interval_count": count,
-        "meter": None,
+        "meter": given.get("meter"),
         "trial_period_days": given.get("trial_period_days"),
-        "usage_type": "licensed",
+        "usage_type": given.get("usage_type", "licensed"),
     }
 
 
@@ -257,7 +260,7 @@ def _tiered(price: Obj, count: Decimal) -> Decimal:
 
 def line_amount(price: Obj, quantity: int | None) -> int:
     """What a quantity at a price comes to, in whole minor units."""
-    return rounded(amount_at(price, quantity))
+    return rounded(amount_at(price, quantity), price["currency"])
 
 
 def plan_of(price: Obj) -> Obj:
@@ -276,13 +279,13 @@ def plan_of(price: Obj) -> Obj:
         "interval_count": recurring["interval_count"],
         "livemode": price["livemode"],
         "metadata": dict(price["metadata"]),
-        "meter": None,
+        "meter": recurring.get("meter"),
         "nickname": price["nickname"],
         "product": price["product"],
         "tiers_mode": price["tiers_mode"],
         "transform_usage": None,
         "trial_period_days": None,
-        "usage_type": "licensed",
+        "usage_type": recurring.get("usage_type", "licensed"),
     }
 
 

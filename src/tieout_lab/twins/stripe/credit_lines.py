@@ -37,7 +37,7 @@ def _of_amount(account: Account, invoice: Obj, amount: int) -> list[Obj]:
         ]
         gone = sum(int(e["amount"]) for e in credited)
         # counted from the sum of all credits, so that they take exactly the whole tax together
-        so_far = tax.rounded(Decimal(entry["amount"]) * (before + amount) / total)
+        so_far = tax.rounded(Decimal(entry["amount"]) * (before + amount) / total, invoice["currency"])
         part = min(max(so_far - gone, 0), entry["amount"] - gone)
         taxable = tax.rounded(Decimal(entry["taxable_amount"]) * amount / total)
         entries.append({**entry, "amount": part, "taxable_amount": taxable})
@@ -61,7 +61,9 @@ def _line(account: Account, invoice: Obj, given: Obj, place: int) -> Obj:
     if "quantity" in given:
         if not 0 < given["quantity"] <= (line["quantity"] or 1):
             raise invalid(f"quantity: between 1 and {line['quantity']}", f"{where}[quantity]")
-        amount = tax.rounded(Decimal(line["amount"]) * given["quantity"] / (line["quantity"] or 1))
+        amount = tax.rounded(
+            Decimal(line["amount"]) * given["quantity"] / (line["quantity"] or 1), line["currency"]
+        )
     else:
         amount = given["amount"]
     left = line["amount"] - _credited_of(account, line["id"])
@@ -116,7 +118,7 @@ def _line_taxes(account: Account, line: Obj, amount: int, left: int) -> list[Obj
     for entry in line["taxes"]:
         place = entry["tax_rate_details"]["tax_rate"]
         gone = sum(e["amount"] for e in before if e["tax_rate_details"]["tax_rate"] == place)
-        part = tax.rounded(Decimal(entry["amount"]) * amount / line["amount"])
+        part = tax.rounded(Decimal(entry["amount"]) * amount / line["amount"], line["currency"])
         taxable = tax.rounded(Decimal(entry["taxable_amount"]) * amount / line["amount"])
         exact = entry["amount"] - gone
         found.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from tieout_lab.twins.stripe import calendar, invoices, periods, schedules, subscriptions
+from tieout_lab.twins.stripe import calendar, invoices, meters, periods, schedules, settlements, subscriptions
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import Refusal
 from tieout_lab.twins.stripe.payments import collect
@@ -68,6 +68,7 @@ def _subscription(account: Account, identifier: str) -> None:
     if subscription["cancel_at_period_end"]:
         over.append(max(item["current_period_end"] for item in subscription["items"]["data"]))
     if over and min(over) <= now:
+        _last_usage(account, subscription)
         subscriptions.end(account, subscription, "cancellation_requested")
         schedules.subscription_ended(account, subscription)
         return
@@ -79,6 +80,18 @@ def _subscription(account: Account, identifier: str) -> None:
     subscriptions.watch(account, subscription)
 
 
+def _last_usage(account: Account, subscription: Obj) -> None:
+    """What was used in the last period is billed when the subscription ends."""
+    now = account.now()
+    used = [item for item in subscription["items"]["data"] if meters.is_metered(item)]
+    own = [meters.past_line(account, subscription, item, item["current_period_start"], now) for item in used]
+    if own:
+        start = min(item["current_period_start"] for item in used)
+        invoice = subscriptions.invoice_for(account, subscription, "subscription_cycle", start, own)
+        if invoice is not None:
+            subscriptions.finalize_later(account, invoice)
+
+
 def _renew(account: Account, subscription: Obj, due: list[Obj]) -> None:
     """The next period of the items that are due, and its invoice."""
     anchor = subscription["billing_cycle_anchor"]
@@ -87,6 +100,8 @@ def _renew(account: Account, subscription: Obj, due: list[Obj]) -> None:
     with account.changing(subscription, "customer.subscription.updated"):
         for item in due:
             start = item["current_period_end"]
+            if meters.is_metered(item):
+                own.append(meters.past_line(account, subscription, item, item["current_period_start"], start))
             _, natural = calendar.period_of(
                 anchor, item["price"]["recurring"], start, subscription["_on_day"]
             )
@@ -102,6 +117,7 @@ def _renew(account: Account, subscription: Obj, due: list[Obj]) -> None:
 STEPS: dict[str, Callable[[Account, str], None]] = {
     "finalize": _finalize,
     "overdue": _overdue,
+    "payout": settlements.arrive,
     "schedule": schedules.due,
     "subscription": _subscription,
 }

@@ -1,9 +1,10 @@
-"""Payment intents, charges, refunds and the balance transactions behind them. Invoices know them, not they invoices."""
+"""Payment intents, charges and refunds. Invoices know them, not they invoices."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tieout_lab.twins.stripe import settlements
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import Refusal, conflict, invalid, required
 from tieout_lab.twins.stripe.form import merged
@@ -169,9 +170,10 @@ def _new_charge(account: Account, intent: Obj, method: str, *, good: bool) -> Ob
         "transfer_group": None,
     }
     if good:
-        charge["balance_transaction"] = _move(
-            account, intent["amount"], intent["currency"], "charge", identifier
-        )
+        amount, currency = intent["amount"], intent["currency"]
+        fee = settlements.charge_fee(account, amount, currency)
+        moved = settlements.move(account, amount, currency, "charge", identifier, fee)
+        charge["balance_transaction"] = moved["id"]
     return account.put("charges", charge)
 
 
@@ -207,31 +209,6 @@ def _card(amount: int) -> Obj:
     }
 
 
-def _move(account: Account, amount: int, currency: str, kind: str, source: str) -> str:
-    moved = account.put(
-        "balance_transactions",
-        {
-            "id": account.new_id("txn"),
-            "object": "balance_transaction",
-            "amount": amount,
-            "available_on": account.now() + 2 * 86400,
-            "balance_type": "payments",
-            "created": account.now(),
-            "currency": currency,
-            "description": None,
-            "exchange_rate": None,
-            "fee": 0,
-            "fee_details": [],
-            "net": amount,
-            "reporting_category": kind,
-            "source": source,
-            "status": "pending",
-            "type": kind,
-        },
-    )
-    return str(moved["id"])
-
-
 # -- refunds ------------------------------------------------------------------------------------------------------
 def refund_charge(
     account: Account, charge: Obj, amount: int | None, reason: str | None, metadata: Obj
@@ -258,7 +235,9 @@ def refund_charge(
             "id": identifier,
             "object": "refund",
             "amount": wanted,
-            "balance_transaction": _move(account, -wanted, charge["currency"], "refund", identifier),
+            "balance_transaction": settlements.move(
+                account, -wanted, charge["currency"], "refund", identifier
+            )["id"],
             "charge": charge["id"],
             "created": account.now(),
             "currency": charge["currency"],
@@ -336,13 +315,8 @@ def _list_charges(call: Call) -> Obj:
     return page(found, call.given, call.url, "charges")
 
 
-def _list_moves(call: Call) -> Obj:
-    found = chosen(call.account.all("balance_transactions"), call.given, "currency", "source", "type")
-    return page(found, call.given, call.url, "balance_transactions")
-
-
 def routes(desk: Desk) -> None:
-    """Declare the endpoints of charges, refunds and balance transactions."""
+    """Declare the endpoints of charges and refunds."""
     desk.v1("GET", "/v1/charges", "charges.list", _list_charges)
     desk.v1("GET", "/v1/charges/search", "charges.search", lambda c: search(c, "charges"))
     desk.v1("GET", "/v1/charges/{charge}", "charges.retrieve", _charge)
@@ -360,11 +334,4 @@ def routes(desk: Desk) -> None:
         "/v1/refunds/{refund}",
         "refunds.update",
         lambda c: update_metadata(c, _refund(c), "refund.updated"),
-    )
-    desk.v1("GET", "/v1/balance_transactions", "balance_transactions.list", _list_moves)
-    desk.v1(
-        "GET",
-        "/v1/balance_transactions/{id}",
-        "balance_transactions.retrieve",
-        lambda c: c.account.get("balance_transactions", c.path["id"], status=404),
     )

@@ -187,7 +187,8 @@ def _send(call: Call) -> Obj:
 
 def _lines(call: Call) -> Obj:
     # a document's lines keep their own order, which is not newest first
-    return page(invoice_of(call)["lines"]["data"], call.given, call.url, "line_items")
+    shown = call.account.find("previews", call.path["invoice"]) or invoice_of(call)
+    return page(shown["lines"]["data"], call.given, call.url, "line_items")
 
 
 def _update_line(call: Call) -> Obj:

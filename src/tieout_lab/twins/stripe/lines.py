@@ -31,7 +31,7 @@ def of_subscription_item(account: Account, subscription: Obj, item: Obj, **given
     """A line for a period of a subscription item. `given`: amount, start, end, proration, quantity."""
     price = item["price"]
     product = account.find("products", price["product"]) or {"name": price["product"]}
-    quantity = given.get("quantity", item["quantity"])
+    quantity = given["quantity"] if "quantity" in given else item["quantity"]
     return _line(
         account,
         amount=given["amount"],

@@ -25,6 +25,8 @@ REFERENCES = {
     "customer": "customers",
     "customer_balance_transaction": "customer_balance_transactions",
     "default_price": "prices",
+    "dispute": "disputes",
+    "payout": "payouts",
     "invoice": "invoices",
     "latest_charge": "charges",
     "latest_invoice": "invoices",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tieout_lab.twins.stripe import calendar, catalogue, lines, tax
+from tieout_lab.twins.stripe import calendar, catalogue, lines, meters, tax
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import invalid, left_out
 from tieout_lab.twins.stripe.form import merged
@@ -33,11 +33,20 @@ def new_item(account: Account, subscription: str, price: Obj, given: Obj, span: 
             "metadata": merged({}, given.get("metadata")),
             "plan": catalogue.plan_of(price),
             "price": {key: value for key, value in price.items() if key not in {"_since", "_before"}},
-            "quantity": given.get("quantity", 1),
+            **_quantity(price, given),
             "subscription": subscription,
             "tax_rates": rates,
         },
     )
+
+
+def _quantity(price: Obj, given: Obj) -> Obj:
+    """A metered item has none: it is told by its usage."""
+    if price["recurring"]["usage_type"] == "metered":
+        if "quantity" in given:
+            raise invalid("A metered price takes no quantity.", "items[quantity]")
+        return {}
+    return {"quantity": given.get("quantity", 1)}
 
 
 def end_of(subscription: Obj, natural: int) -> int:
@@ -50,7 +59,7 @@ def end_of(subscription: Obj, natural: int) -> int:
 
 def share(price: Obj, quantity: int | None, part: Decimal) -> int:
     """The price of a part of a period, in whole minor units."""
-    return tax.rounded(catalogue.amount_at(price, quantity) * part)
+    return tax.rounded(catalogue.amount_at(price, quantity) * part, price["currency"])
 
 
 def first_periods(
@@ -86,6 +95,8 @@ def past_lines(
     account: Account, subscription: Obj, item: Obj, start: int, end: int, anchor: int
 ) -> list[Obj]:
     """The lines of [start, end): one for each natural period, or in classic mode a single prorated one."""
+    if meters.is_metered(item):
+        return []
     price, quantity = item["price"], item["quantity"]
     recurring, on_day = price["recurring"], subscription["_on_day"]
     flexible = subscription["billing_mode"]["type"] == "flexible"

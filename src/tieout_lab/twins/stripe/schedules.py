@@ -1,4 +1,4 @@
-"""Subscription schedules: one phase that starts, now or on a future day, a subscription with its own end."""
+"""Subscription schedules: phases that start, now or on a future day, a subscription, and change it on theirs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tieout_lab.twins.stripe.pages import chosen, in_range, page
 if TYPE_CHECKING:
     from tieout_lab.twins.stripe.desk import Call, Desk
 
+MAX_PHASES = 10
 _LEFT_OUT_PHASE = (
     "application_fee_percent", "billing_thresholds", "discounts", "iterations", "on_behalf_of", "transfer_data",
     "trial", "trial_end",
@@ -29,30 +30,22 @@ def _create(call: Call) -> Obj:
     phases = given.get("phases") or []
     if not phases:
         raise required("phases")
-    if len(phases) > 1:
-        raise left_out("schedules of more than one phase", "phases[1]")
-    now = account.now()
+    if len(phases) > MAX_PHASES:
+        raise invalid(
+            f"A subscription schedule can have up to {MAX_PHASES} current and future phases.", "phases"
+        )
+    now, metadata = account.now(), merged({}, given.get("metadata"))
     start = now if given.get("start_date", "now") == "now" else given["start_date"]
-    phase, metadata = phases[0], merged({}, given.get("metadata"))
-    for name in _LEFT_OUT_PHASE:
-        if name in phase:
-            raise left_out(name, f"phases[0][{name}]")
-    defaults = given.get("default_settings") or {}
-    method = phase.get("collection_method") or defaults.get("collection_method") or "charge_automatically"
-    days = (phase.get("invoice_settings") or defaults.get("invoice_settings") or {}).get("days_until_due")
-    subscriptions.check_days(days, method)
-    items = subscriptions.checked_items(account, phase["items"], "phases[0][items]")
-    extras = [
-        (_one_time(account, extra, place), extra)
-        for place, extra in enumerate(phase.get("add_invoice_items") or [])
-    ]
-    finish = _end_date(phase, start, items)
     if given.get("end_behavior", "release") not in {"release", "cancel"}:
         raise left_out("end_behavior none and renew", "end_behavior")
+    made, here = [], start
+    for place, phase in enumerate(phases):
+        made.append(_checked_phase(account, phase, place, here, given.get("default_settings") or {}))
+        here = made[-1]["end_date"]
     schedule = _new(account, customer, given, metadata)
-    schedule["default_settings"] |= {"collection_method": method}
-    schedule["phases"] = [_phase(phase, start, finish, items, extras, method, days)]
-    schedule |= {"_start": start, "_end": finish, "_given": phase, "_method": method, "_days": days}
+    schedule["default_settings"] |= {"collection_method": made[0]["collection_method"]}
+    schedule["phases"] = made
+    schedule |= {"_start": start, "_end": here, "_given": phases}
     account.put("subscription_schedules", schedule)
     account.emit("subscription_schedule.created", schedule)
     if start <= now:
@@ -62,18 +55,38 @@ def _create(call: Call) -> Obj:
     return schedule
 
 
+def _checked_phase(account: Account, given: Obj, place: int, start: int, defaults: Obj) -> Obj:
+    """A phase that begins where the one before ends; refuses what does not fit. Creates inline prices."""
+    for name in _LEFT_OUT_PHASE:
+        if name in given:
+            raise left_out(name, f"phases[{place}][{name}]")
+    if place and given.get("billing_cycle_anchor") == "phase_start":
+        raise left_out("resetting the anchor at a later phase", f"phases[{place}][billing_cycle_anchor]")
+    method = given.get("collection_method") or defaults.get("collection_method") or "charge_automatically"
+    days = (given.get("invoice_settings") or defaults.get("invoice_settings") or {}).get("days_until_due")
+    subscriptions.check_days(days, method)
+    items = subscriptions.checked_items(account, given["items"], f"phases[{place}][items]")
+    extras = [
+        (_one_time(account, extra, place), extra)
+        for place, extra in enumerate(given.get("add_invoice_items") or [])
+    ]
+    return _phase(given, start, _end_date(given, start, items, place), items, extras, method, days)
+
+
 def _one_time(account: Account, extra: Obj, place: int) -> Obj:
     from tieout_lab.twins.stripe.catalogue import price_for
 
     return price_for(account, extra, f"phases[0][add_invoice_items][{place}]", recurring=False)
 
 
-def _end_date(phase: Obj, start: int, items: list[tuple[Obj, Obj]]) -> int:
+def _end_date(phase: Obj, start: int, items: list[tuple[Obj, Obj]], place: int) -> int:
     if ("end_date" in phase) and ("duration" in phase):
-        raise invalid("Only one of end_date and duration.", "phases[0][end_date]", "parameters_exclusive")
+        raise invalid(
+            "Only one of end_date and duration.", f"phases[{place}][end_date]", "parameters_exclusive"
+        )
     if "end_date" in phase:
         if phase["end_date"] <= start:
-            raise invalid("The phase must end after it starts.", "phases[0][end_date]")
+            raise invalid("The phase must end after it starts.", f"phases[{place}][end_date]")
         return int(phase["end_date"])
     duration = phase.get("duration") or {}
     recurring = {
@@ -209,6 +222,8 @@ def due(account: Account, identifier: str) -> None:
         return
     if schedule["status"] == "not_started":
         _begin(account, schedule)
+    elif schedule["status"] == "active" and account.now() < schedule["_end"]:
+        _enter(account, schedule)
     elif schedule["status"] == "active" and account.now() >= schedule["_end"]:
         with account.changing(schedule, "subscription_schedule.completed"):
             schedule["status"] = "completed"
@@ -222,8 +237,10 @@ def due(account: Account, identifier: str) -> None:
 
 
 def _begin(account: Account, schedule: Obj) -> None:
-    phase, given = schedule["phases"][0], schedule["_given"]
-    for item in [*phase["items"], *phase["add_invoice_items"]]:
+    phase, given = schedule["phases"][0], schedule["_given"][0]
+    for item in [
+        one for every in schedule["phases"] for one in [*every["items"], *every["add_invoice_items"]]
+    ]:
         account.objects["prices"][item["price"]]["_inline_again"] = True
     wanted: dict[str, Any] = {
         "customer": schedule["customer"],
@@ -240,7 +257,7 @@ def _begin(account: Account, schedule: Obj) -> None:
             }
             for i in phase["add_invoice_items"]
         ],
-        "collection_method": schedule["_method"],
+        "collection_method": phase["collection_method"],
         "metadata": dict(phase["metadata"]),
         "automatic_tax": given.get("automatic_tax")
         or {"enabled": schedule["default_settings"]["automatic_tax"]["enabled"]},
@@ -250,25 +267,47 @@ def _begin(account: Account, schedule: Obj) -> None:
         "proration_behavior": phase["proration_behavior"],
         "invoice_settings": given.get("invoice_settings") or {},
     }
-    if schedule["_days"] is not None:
-        wanted["days_until_due"] = schedule["_days"]
+    days = phase["invoice_settings"]["days_until_due"]
+    if days is not None:
+        wanted["days_until_due"] = days
     if schedule["_start"] < account.now():
         wanted["backdate_start_date"] = schedule["_start"]
         by_phase = phase["billing_cycle_anchor"] or schedule["default_settings"]["billing_cycle_anchor"]
         if by_phase == "phase_start":
             recurring = account.objects["prices"][phase["items"][0]["price"]]["recurring"]
-            wanted["billing_cycle_anchor"] = calendar.period_of(schedule["_start"], recurring, account.now())[
-                1
-            ]
+            _, coming = calendar.period_of(schedule["_start"], recurring, account.now())
+            wanted["billing_cycle_anchor"] = coming
+            wanted["_on_day"] = calendar.day_of(schedule["_start"])
     if schedule["end_behavior"] == "cancel":
         wanted["_ends_at"] = schedule["_end"]
+    if len(schedule["phases"]) > 1:
+        # Before the subscription's own next period, which the next phase is to price.
+        account.await_time(phase["end_date"], "schedule", schedule["id"])
     # The first invoice of a schedule always begins as a draft.
     subscription = subscriptions.create(account, wanted, schedule=schedule["id"])
     with account.changing(schedule, "subscription_schedule.updated"):
         schedule["status"] = "active"
         schedule["subscription"] = subscription["id"]
-        schedule["current_phase"] = {"start_date": schedule["_start"], "end_date": schedule["_end"]}
-    account.await_time(schedule["_end"], "schedule", schedule["id"])
+        schedule["current_phase"] = {"start_date": schedule["_start"], "end_date": phase["end_date"]}
+    if len(schedule["phases"]) == 1:
+        account.await_time(schedule["_end"], "schedule", schedule["id"])
+    elif phase["end_date"] <= account.now():
+        due(account, schedule["id"])
+
+
+def _enter(account: Account, schedule: Obj) -> None:
+    """The phase of this moment begins: its items take the place of the last one's, prorated as it says."""
+    from tieout_lab.twins.stripe.subscription_desk import enter_phase
+
+    phase = next(one for one in schedule["phases"] if account.now() < one["end_date"])
+    if (schedule["current_phase"] or {}).get("start_date") == phase["start_date"]:
+        return
+    account.await_time(phase["end_date"], "schedule", schedule["id"])
+    subscription = account.objects["subscriptions"][schedule["subscription"]]
+    with account.changing(schedule, "subscription_schedule.updated"):
+        schedule["current_phase"] = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
+    extras = [{**one, "period": _period(one["period"], phase)} for one in phase["add_invoice_items"]]
+    enter_phase(account, subscription, phase, extras)
 
 
 def _period(asked: Obj, phase: Obj) -> Obj:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from tieout_lab.twins.stripe import catalogue, invoices, lines, periods, subscriptions
+from tieout_lab.twins.stripe import catalogue, invoices, lines, meters, periods, subscriptions
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import conflict, invalid, left_out
 from tieout_lab.twins.stripe.form import merged, value_of
@@ -45,7 +45,11 @@ def _list(call: Call) -> Obj:
 
 # -- changing -----------------------------------------------------------------------------------------------------
 def _update(call: Call) -> Obj:
-    account, given, subscription = call.account, call.given, _subscription(call)
+    return change(call.account, _subscription(call), call.given)
+
+
+def change(account: Account, subscription: Obj, given: Obj) -> Obj:
+    """What `POST /v1/subscriptions/{id}` does."""
     _may_change(subscription, given)
     method = str(given.get("collection_method", subscription["collection_method"]))
     days = given.get("days_until_due", subscription["days_until_due"] if method == "send_invoice" else None)
@@ -181,8 +185,9 @@ def _change_items(
                 _prorate(account, subscription, added, moment, 1)
             continue
         metadata = merged(item["metadata"], change.get("metadata"))
-        quantity = change.get("quantity", 1 if price is not None else item["quantity"])
-        moved = change.get("deleted") or price is not None or quantity != item["quantity"]
+        metered = meters.is_metered(item)
+        quantity = change.get("quantity", 1 if price is not None else item.get("quantity"))
+        moved = change.get("deleted") or price is not None or quantity != item.get("quantity")
         if moved and behavior != "none":
             _prorate(account, subscription, item, moment, -1)
         if change.get("deleted"):
@@ -190,7 +195,8 @@ def _change_items(
             del account.objects["subscription_items"][item["id"]]
             continue
         item["metadata"] = metadata
-        item["quantity"] = quantity
+        if not metered:
+            item["quantity"] = quantity
         if price is not None:
             item["price"] = {key: value for key, value in price.items() if key not in {"_since", "_before"}}
             item["plan"] = catalogue.plan_of(price)
@@ -200,6 +206,8 @@ def _change_items(
 
 def _prorate(account: Account, subscription: Obj, item: Obj, moment: int, sign: int) -> None:
     """A waiting invoice item for the rest of the current period: credit (-1) for what was, debit (1) for what is."""
+    if meters.is_metered(item):
+        return
     start, end = item["current_period_start"], item["current_period_end"]
     first = min(max(moment, start), end)
     part = Decimal(end - first) / Decimal(end - start)
@@ -245,6 +253,36 @@ def _credited(account: Account, item: Obj, start: int) -> Obj | None:
     return None
 
 
+def enter_phase(account: Account, subscription: Obj, phase: Obj, extras: list[Obj]) -> None:
+    """A schedule's next phase: items of the same price stay, the others are exchanged, as the phase prorates."""
+    standing = {item["price"]["id"]: item for item in subscription["items"]["data"]}
+    wanted = {item["price"]: item for item in phase["items"]}
+    # What comes takes its period from what is there, so that comes first and goes last.
+    given: list[Obj] = [
+        {"price": price, "quantity": one["quantity"], "metadata": dict(one["metadata"])}
+        for price, one in wanted.items()
+        if price not in standing
+    ]
+    given += [
+        {"id": standing[price]["id"], "quantity": one["quantity"], "metadata": dict(one["metadata"])}
+        for price, one in wanted.items()
+        if price in standing
+    ]
+    given += [{"id": item["id"], "deleted": True} for price, item in standing.items() if price not in wanted]
+    behavior = phase["proration_behavior"]
+    with account.changing(subscription, "customer.subscription.updated"):
+        subscription["metadata"] |= phase["metadata"]
+        changes = _checked_changes(account, subscription, given)
+        _change_items(account, subscription, changes, behavior, account.now())
+        wanted_extras = [
+            {name: one[name] for name in ("price", "quantity", "metadata", "period")} for one in extras
+        ]
+        _add_extras(account, subscription, wanted_extras)
+        if behavior == "always_invoice":
+            bill_now(account, subscription)
+    subscriptions.watch(account, subscription)
+
+
 def _add_extras(account: Account, subscription: Obj, extras: list[Obj]) -> None:
     items: list[tuple[Obj, Obj]] = [(item["price"], {}) for item in subscription["items"]["data"]]
     periods.waiting_extras(account, subscription, periods.checked_extras(account, extras, items))
@@ -260,7 +298,11 @@ def bill_now(account: Account, subscription: Obj) -> Obj | None:
 
 
 def _cancel(call: Call) -> Obj:
-    account, given, subscription = call.account, call.given, _subscription(call)
+    return cancel(call.account, _subscription(call), call.given)
+
+
+def cancel(account: Account, subscription: Obj, given: Obj) -> Obj:
+    """What `DELETE /v1/subscriptions/{id}` does."""
     if subscription["status"] == "canceled":
         raise conflict(f"No such subscription: '{subscription['id']}'", "resource_missing", "id")
     for name, value in (given.get("cancellation_details") or {}).items():
@@ -285,44 +327,43 @@ def _list_items(call: Call) -> Obj:
     return page(subscription["items"]["data"], call.given, call.url, "subscription_items")
 
 
-def _change(call: Call, subscription: Obj, change: Obj) -> None:
+def _change_one(call: Call, subscription: Obj, one: Obj) -> None:
     """One change of a subscription's items, in the terms of the subscription's own update."""
     names = ("proration_behavior", "proration_date", "payment_behavior")
     given: dict[str, Any] = {
-        "items": [change],
+        "items": [one],
         **{name: call.given[name] for name in names if name in call.given},
     }
-    path = {"subscription_exposed_id": subscription["id"]}
-    _update(type(call)(call.account, given, path, call.url))
+    change(call.account, subscription, given)
 
 
 def _create_item(call: Call) -> Obj:
     subscription = call.account.get("subscriptions", call.given["subscription"], "subscription")
-    change = {
+    one = {
         k: v
         for k, v in call.given.items()
         if k in {"price", "price_data", "quantity", "metadata", "tax_rates"}
     }
-    _change(call, subscription, change)
+    _change_one(call, subscription, one)
     item: Obj = subscription["items"]["data"][-1]
     return item
 
 
 def _update_item(call: Call) -> Obj:
     item = _item(call)
-    change = {
+    one = {
         k: v
         for k, v in call.given.items()
         if k in {"price", "price_data", "quantity", "metadata", "tax_rates"}
     }
     subscription = call.account.get("subscriptions", item["subscription"])
-    _change(call, subscription, {"quantity": item["quantity"], **change, "id": item["id"]})
+    _change_one(call, subscription, {"quantity": item["quantity"], **one, "id": item["id"]})
     return item
 
 
 def _delete_item(call: Call) -> Obj:
     item = _item(call)
-    _change(
+    _change_one(
         call, call.account.get("subscriptions", item["subscription"]), {"id": item["id"], "deleted": True}
     )
     return {"id": item["id"], "object": "subscription_item", "deleted": True}

@@ -211,7 +211,8 @@ def _new(account: Account, customer: Obj, given: Obj, currency: str, start: int,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
         "trial_start": None,
         "_ends_at": given.get("_ends_at"),
-        "_on_day": (given.get("billing_cycle_anchor_config") or {}).get("day_of_month"),
+        "_on_day": given.get("_on_day")
+        or (given.get("billing_cycle_anchor_config") or {}).get("day_of_month"),
     }
 
 
@@ -222,7 +223,9 @@ def _anchor_config(given: Obj | None) -> Obj | None:
 
 
 def _needs_method(account: Account, subscription: Obj, items: list[tuple[Obj, Obj]]) -> None:
-    if all(catalogue.amount_at(price, item.get("quantity", 1)) == 0 for price, item in items):
+    metered = [price["recurring"]["usage_type"] == "metered" for price, _ in items]
+    due = [catalogue.amount_at(price, item.get("quantity", 1)) for price, item in items]
+    if not any(amount for amount, later in zip(due, metered, strict=True) if not later):
         return
     if (
         method_of(account, {"_subscription": None, "customer": subscription["customer"]}) is None

@@ -27,9 +27,14 @@ _STATES = {"CALIFORNIA": "CA", "NEW YORK": "NY"}
 _BY_COUNTRY = {"US": "sales_tax", "CA": "gst", "AU": "gst", "JP": "jct"}
 
 
-def rounded(amount: Decimal) -> int:
-    """Whole minor units, half up (away from zero)."""
-    return int(amount.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+# Currencies without decimals that the vendor still takes in hundredths.
+ALWAYS_ZERO = ("isk", "ugx")
+
+
+def rounded(amount: Decimal, currency: str = "") -> int:
+    """Half up to the smallest unit; of a currency that is kept with two decimals that are always zero, to the unit."""
+    step = 100 if currency in ALWAYS_ZERO else 1
+    return int((amount / step).quantize(Decimal(1), rounding=ROUND_HALF_UP)) * step
 
 
 def place_of(customer: Obj) -> tuple[str, str | None] | None:
@@ -118,14 +123,14 @@ def new_rate(account: Account, name: str, percent: str, *, inclusive: bool) -> O
     )
 
 
-def taxed(amount: int, rate: Obj, reason: str) -> Obj:
+def taxed(amount: int, rate: Obj, reason: str, currency: str = "") -> Obj:
     """The tax entry of one line under one rate."""
     percent = Decimal(str(rate["_percent"])) / 100
     if rate["inclusive"]:
-        tax = rounded(amount - amount / (1 + percent))
+        tax = rounded(amount - amount / (1 + percent), currency)
         taxable = amount - tax
     else:
-        tax, taxable = rounded(amount * percent), amount
+        tax, taxable = rounded(amount * percent, currency), amount
     return {
         "amount": tax,
         "tax_behavior": "inclusive" if rate["inclusive"] else "exclusive",
@@ -139,8 +144,8 @@ def taxed(amount: int, rate: Obj, reason: str) -> Obj:
 def line_taxes(account: Account, document: Obj, customer: Obj, amount: int, rates: list[Obj]) -> list[Obj]:
     """The taxes of a line: automatic where the document says so, else by the rates named for it."""
     if document["automatic_tax"]["enabled"]:
-        return [taxed(amount, *automatic_rate(account, customer))]
-    return [taxed(amount, rate, "not_available") for rate in rates]
+        return [taxed(amount, *automatic_rate(account, customer), document["currency"])]
+    return [taxed(amount, rate, "not_available", document["currency"]) for rate in rates]
 
 
 def summed(entries: list[Obj]) -> list[Obj]:

@@ -1,0 +1,98 @@
+"""`tieout sim`: one document, the same on every run; bad input is refused with what to write instead."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.simulation.bugs import plant
+from tieout_lab.simulation import campaign, profiles
+from tieout_lab.simulation.command import sim
+from tieout_lab.simulation.ports import draw
+from tieout_lab.simulation.seeds import Plan
+
+_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_app.command()(sim)
+
+
+def _sim(*arguments: str):
+    return CliRunner(env={"COLUMNS": "400"}).invoke(_app, list(arguments))
+
+
+def _short(*arguments: str):
+    return _sim("--seeds", "2", "--seed", "4", "--days", "0", "--jobs", "1", "--json", *arguments)
+
+
+def test_one_document_and_the_same_one_again():
+    first, second = _short(), _short()
+    assert first.exit_code == 0, first.output
+    document = json.loads(first.stdout)
+    assert list(document) == ["events", "violations", "faults", "hash", "seconds"]
+    assert document["violations"] == []
+    assert document["events"] > 50
+    assert sum(document["faults"].values()) > 10
+    assert document["hash"] == json.loads(second.stdout)["hash"]
+
+
+def test_the_hash_does_not_depend_on_how_many_processes_play():
+    plans = [Plan(4, faults="none"), Plan(5, faults="none")]
+    assert campaign.run(plans, 1).hash == campaign.run(plans, 2).hash
+
+
+def test_without_faults_nothing_goes_wrong():
+    assert json.loads(_short("--faults", "none").stdout)["faults"] == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--faults", "bad weather"], "there are: none, calls, limits, events, processes, store, all"),
+        (["--seed", "no-such-file"], "neither a number nor a file that can be read"),
+        (["--seeds", "0"], "--seeds"),
+        (["--workers", "5"], "--workers"),
+    ],
+)
+def test_bad_input_is_refused_with_the_remedy(given, said):
+    result = _sim(*given)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_a_file_of_seeds_is_checked_before_anything_is_played(tmp_path):
+    path = tmp_path / "seeds.txt"
+    path.write_text("4\nfive\n")
+    result = _sim("--seed", str(path))
+    assert result.exit_code == 2
+    assert "seed 2 is 'five'" in result.output
+    path.write_text("4\n")
+    assert _sim("--seed", str(path), "--days", "0", "--faults", "none", "--jobs", "1").exit_code == 0
+
+
+def test_a_failing_seed_is_shrunk_and_its_replay_line_plays_it_again(monkeypatch):
+    monkeypatch.setattr(campaign, "_SHRINK_TRIES", 6)
+    with plant("company_left_out_of_the_key"):
+        plan = Plan(4, workers=1)
+        outcome = campaign.attempt(plan)
+        less = campaign.shrunk(plan, outcome)
+        assert len(less.without) > len(outcome.parts) // 2
+        again = campaign.attempt(less)
+        assert again.violations[0].startswith("I20")
+    line = less.replay()
+    assert line.startswith("tieout sim --seed 4 --seeds 1 --days 0 --faults all --workers 1 --without ")
+
+
+def test_every_fault_has_a_rate_and_a_shape_and_can_be_left_out():
+    def always(*parts):
+        return 0.99 * draw(1, *parts) if parts[-1] != "has" else 0.0
+
+    chosen = profiles.PROFILES["all"]
+    found = profiles.weather(always, chosen, "crm", frozenset())
+    assert set(found) == set(chosen.calls)
+    assert "reset" not in profiles.weather(always, chosen, "crm", frozenset({"crm.reset"}))
+    gust = profiles.Weather("crm.reset", 0.05, profiles.GUSTS, 0.0)
+    assert (gust.rate_at(5), gust.rate_at(50)) == (0.25, 0.05)
+    assert profiles.store_trouble(always, chosen, frozenset()) is not None
+    assert profiles.store_trouble(always, profiles.PROFILES["calls"], frozenset()) is None
