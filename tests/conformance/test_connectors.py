@@ -526,7 +526,7 @@ CASES = {
             unknown=tryton_unknown,
             look_up=("customer.create", TRYTON_CUSTOMER),
             expire=lambda served: served.act("expire_sessions"),
-            others={"account": {"database": "another"}},
+            others={"account": {"database": "postgres"}},
             lacks={
                 "impostor": "no answer names the database: the address does, and no session holds in another",
                 "endless": "no answer says that a page follows; one that repeats is in test_tryton_connector.py",

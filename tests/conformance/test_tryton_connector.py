@@ -14,7 +14,7 @@ import pytest
 from tests.conformance.support import Served, open_world, serve
 from tieout.canonical.ids import Ref
 from tieout.canonical.journal import JournalLine
-from tieout.canonical.outcome import Absent, Confirmed, Found, Misconfigured, Rejected, Transient
+from tieout.canonical.outcome import Absent, Confirmed, Failure, Found, Misconfigured, Rejected, Transient
 from tieout.canonical.party import Address
 from tieout.canonical.secret import Secret
 from tieout.canonical.write import (
@@ -29,6 +29,9 @@ from tieout.canonical.write import (
 from tieout.connectors.contract import Keys, World
 from tieout.connectors.tryton import CONNECTOR
 from tieout.connectors.tryton.config import TrytonConfig
+from tieout.ports import Request, Response
+from tieout.system import AiohttpTransport
+from tieout_lab.conformance.world import RecordingTransport
 from tieout_lab.tryton.proxy import TrytonProxy
 from tieout_lab.tryton.server import Server
 
@@ -306,6 +309,28 @@ async def test_period_closed_between_making_and_posting(served: Served, connecti
     assert (refused.scope, refused.key) == ("period", "us|2026-03")
     (draft,) = served.act("snapshot")["documents"]
     assert (draft["number"], draft["posted"], draft["gl"]) == (None, False, [])
+
+
+async def test_page_that_repeats_is_refused(served: Served) -> None:
+    """A listing whose next page is the last one again ends, and says why."""
+    async with open_world(RecordingTransport(AiohttpTransport())) as world:
+        connection = opened(served, world, page_size=1)
+        await make(connection, "invoice.create", document(await buyer(connection), "in-1"), "in-1")
+        await standing(connection, "invoice")
+        pages: list[Response] = []
+
+        def again(request: Request, answer: Response) -> Response:
+            if request.operation != "list.invoice":
+                return answer
+            pages.append(pages[0] if pages else answer)
+            return pages[0]
+
+        assert isinstance(world.transport, RecordingTransport)
+        world.transport.change = again
+        with pytest.raises(Failure, match="repeats") as caught:
+            await standing(connection, "invoice")
+    assert isinstance(caught.value.outcome, Transient)
+    assert len(pages) == 2
 
 
 async def test_strict_sequence_refuses_an_earlier_date(served: Served, world: World) -> None:
