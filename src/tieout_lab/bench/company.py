@@ -22,7 +22,8 @@ def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
 
 
 def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
-    """Write the configuration into a folder; `in_flight` is the budget of the ERP's connection."""
+    """Write the configuration into a folder; `in_flight` is the budget of the ERP's connection, which takes no batches
+    here: what is measured is one call a document, as the raw loop makes them."""
     url = f"http://127.0.0.1:{stub_port}"
     account = {"api_key": bodies.API_KEY, "webhook_secret": bodies.WEBHOOK_SECRET}
     described: dict[str, dict[str, Any]] = {
@@ -47,7 +48,7 @@ def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
         directory, described, timeout_seconds=60, lease_seconds=600, poll_seconds=_SELDOM
     )
     text = path.read_text()
-    text = text.replace("in_flight = 10\n", f"in_flight = {in_flight}\n")
+    text = text.replace("in_flight = 10\n", f"in_flight = {in_flight}\nbatch_size = 0\n")
     text = text.replace(
         "poll_seconds = 60\n", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\n"
     )
