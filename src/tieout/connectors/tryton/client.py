@@ -36,6 +36,10 @@ class NotDone(Exception):
         self.outcome = outcome
 
 
+class _BrokenOff(Failure):
+    """A read whose answer was a 5xx or is none of the server's."""
+
+
 class TrytonClient:
     """The calls of one connection."""
 
@@ -123,17 +127,28 @@ class TrytonClient:
         raise Failure(self.http.blocked("401 with a fresh session"))
 
     async def read(self, method: str, *params: Any, operation: str, lane: str = "", **context: Any) -> Any:
-        """A call that changes nothing. Raises Failure."""
+        """A call that changes nothing. One settlement reads a dozen times: what the server broke off is asked once more
+        at once, so that it need not begin anew. Raises Failure."""
+        try:
+            return await self._read(method, params, context, operation, lane)
+        except _BrokenOff:
+            return await self._read(method, params, context, operation, lane)
+
+    async def _read(
+        self, method: str, params: tuple[Any, ...], context: Row, operation: str, lane: str
+    ) -> Any:
         try:
             response = await self._call(method, params, context, operation, lane)
         except TransportError as error:
             self.http.read_failed(error)
+        if response.status >= 500 and not response.headers.get("retry-after"):
+            raise _BrokenOff(Transient(reason=str(response.status)))
         if response.status != 200:
             self.http.read_status(response, str(response.status), "")
         try:
             return result_of(response.body)
         except BadBody as error:
-            raise Failure(Transient(reason=str(error))) from None
+            raise _BrokenOff(Transient(reason=str(error))) from None
         except Fault as fault:
             if fault.kind == "ConcurrencyException":
                 raise Failure(Transient(reason=fault.message)) from None

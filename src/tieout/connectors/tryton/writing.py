@@ -46,6 +46,9 @@ from tieout.connectors.tryton.mapping import (
 )
 from tieout.connectors.tryton.posting import INVOICE_FIELDS, MOVE_FIELDS, Posting, period_closed
 
+# How long a posting is repeated before it is looked up instead: the server never forgets what is posted.
+REPEATABLE_SECONDS = 86_400
+
 
 def traits(config: TrytonConfig) -> dict[str, OperationTraits]:
     """The facts about each operation. The server keeps nothing of ours unique but a party's code."""
@@ -60,9 +63,11 @@ def traits(config: TrytonConfig) -> dict[str, OperationTraits]:
     return {
         "customer.create": customer,
         **{f"{kind}.create": create for kind in kinds},
-        # Posting twice is posting once.
+        # Posting twice is posting once, and each step of settling looks first: out of a doubt it is sent again at once.
         **{
-            f"{kind}.post": msgspec.structs.replace(customer, settles=kind in ("credit_memo", "refund"))
+            f"{kind}.post": msgspec.structs.replace(
+                customer, settles=kind in ("credit_memo", "refund"), idempotency_seconds=REPEATABLE_SECONDS
+            )
             for kind in kinds
         },
     }
