@@ -311,6 +311,17 @@ async def test_period_closed_between_making_and_posting(served: Served, connecti
     assert (draft["number"], draft["posted"], draft["gl"]) == (None, False, [])
 
 
+async def test_read_that_the_server_broke_off_is_asked_once_more(served: Served, connection: Any) -> None:
+    await standing(connection, "invoice")
+    for kind in ("error_before", "malformed"):
+        served.fail_once(kind, "account.invoice.search_read")
+        assert await standing(connection, "invoice") == {}
+        served.faults(rates={kind: 1.0}, operations=["account.invoice.search_read"])
+        with pytest.raises(Failure):
+            await standing(connection, "invoice")
+        served.faults()
+
+
 async def test_page_that_repeats_is_refused(served: Served) -> None:
     """A listing whose next page is the last one again ends, and says why."""
     async with open_world(RecordingTransport(AiohttpTransport())) as world:
