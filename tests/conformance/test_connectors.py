@@ -32,7 +32,10 @@ from tieout.connectors.contract import Assignment, Keys, World
 from tieout.ports import Response
 from tieout_lab.conformance import HOSTILE, KEYS, TIMEOUT_SECONDS, Case, ConnectorConformance
 from tieout_lab.conformance.reads import altered
+from tieout_lab.conformance.webhooks import CURRENT, NEXT
 from tieout_lab.conformance.world import Served, open_world
+from tieout_lab.twins import salesforce
+from tieout_lab.twins.clock import SystemTwinClock
 
 
 async def listed(connection: Any) -> list[Any]:
@@ -52,7 +55,27 @@ def salesforce_settings(told: Mapping[str, Any]) -> dict[str, Any]:
         "client_secret": Secret(told["client_secret"]),
         "start_date": date(2020, 1, 1),
         "timeout_seconds": TIMEOUT_SECONDS,
+        "webhook_secrets": (Secret(CURRENT), Secret(NEXT)),
     }
+
+
+def salesforce_event(number: int, org: str = "") -> bytes:
+    """An Outbound Message of one opportunity."""
+    organisation = org or salesforce.create(SystemTwinClock()).describe("http://127.0.0.1:1")["org_id"]
+    return (
+        '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"'
+        ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><e:Body>'
+        '<notifications xmlns="http://soap.sforce.com/2005/09/outbound">'
+        f"<OrganizationId>{organisation}</OrganizationId><Notification><Id>04lRM00000{number:05}YAA</Id>"
+        '<sObject xsi:type="sf:Opportunity" xmlns:sf="urn:sobject.enterprise.soap.sforce.com">'
+        "<sf:Id>006RM00000A1b2cYAB</sf:Id></sObject></Notification></notifications></e:Body></e:Envelope>"
+    ).encode()
+
+
+def salesforce_sign(body: bytes, secret: str, at: datetime) -> dict[str, str]:
+    """The vendor signs nothing: the address ends in the secret."""
+    del body, at
+    return {":path": f"/hooks/salesforce/{secret}"}
 
 
 MIRROR = Ref(connection="salesforce", kind="invoice_mirror", id="in_1")
@@ -152,7 +175,7 @@ def stripe_settings(told: Mapping[str, Any]) -> dict[str, Any]:
         "url": told["url"],
         "account": "acct_us",
         "api_key": Secret(given["api_key"]),
-        "webhook_secrets": [Secret("whsec_current"), Secret("whsec_next")],
+        "webhook_secrets": [Secret(CURRENT), Secret(NEXT)],
         "timeout_seconds": TIMEOUT_SECONDS,
     }
 
@@ -470,6 +493,10 @@ CASES = {
             assignment=salesforce_assignment,
             refused_assignment=salesforce_refused,
             assigned=salesforce_assigned,
+            sign=salesforce_sign,
+            signs_body=False,
+            events=(salesforce_event(1), salesforce_event(2)),
+            foreign_event=salesforce_event(3, "00D000000000009EAA"),
         ),
         Case(
             name="stripe",

@@ -154,7 +154,7 @@ async def test_answer_larger_than_the_limit_is_refused_with_the_reason(
 
     deal(twin, account(twin), lines=3)
     narrow = World(clock=world.clock, chance=world.chance, transport=Narrow(world.transport))  # type: ignore[arg-type]
-    with pytest.raises(Failure, match="more than 100 bytes"):
+    with pytest.raises(Failure, match="larger than 100 bytes"):
         _ = [line async for line in always_bulk(twin, narrow).contract_lines()]
 
 

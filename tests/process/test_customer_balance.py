@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from tests.process.flows import FEBRUARY, clean, erp, exceptions, posted, simulated, subscriptions
+from tests.process.flows import FEBRUARY, clean, do, erp, exceptions, posted, simulated, subscriptions
 from tieout.processes.books import read_books
 
 MARCH = datetime(2026, 3, 11, 20, tzinfo=UTC)
@@ -114,6 +114,20 @@ async def test_credit_that_no_document_made_is_for_a_person(world, people):
     (found,) = await exceptions(world)
     assert found["code"] == "balance_without_document"
     assert "5000" in found["cause"]
+    await _by_hand(world, found)
+    assert await exceptions(world) == []
+    await people.void(people.invoices()[-1]["id"])
+    await world.rest()
+    assert await exceptions(world) == [], "the invoice's later obligations are made good"
+
+
+async def _by_hand(world, found):
+    """Somebody says that it was posted by hand; it is believed once it is approved."""
+    asked = await do(
+        world, "exceptions.resolve", exception_id=found["exception_id"], accept=True, reason="posted by hand"
+    )
+    await do(world, "approvals.decide", approval_id=asked["approval_id"], approve=True)
+    await world.rest()
 
 
 @simulated()
@@ -214,3 +228,10 @@ async def test_a_dispute_is_put_before_a_person_with_what_to_post(world, people)
     )
     assert "disputes receivable" in found["remedy"]
     assert len(await erp(world)) == before
+    await _by_hand(world, found)
+    assert await exceptions(world) == []
+    (dispute,) = world.billing.accounts["acct_us"].all("disputes")
+    await world.act("stripe", "close_dispute", account="acct_us", dispute=dispute["id"], won=False)
+    await world.rest()
+    (found,) = await exceptions(world)
+    assert found["code"] == "dispute_lost", "another state is another thing to post"

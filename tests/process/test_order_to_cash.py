@@ -377,3 +377,31 @@ async def test_without_echo_suppression_the_same_books(world, people):
 def test_a_run_is_the_same_every_time():
     assert play(paid, 5).tape == play(paid, 5).tape
     assert JANUARY + timedelta(days=32) == FEBRUARY
+
+
+@simulated()
+async def test_a_replay_that_is_asked_for_while_the_lane_runs_is_the_next_run(world, people):
+    """The mark of the replay belongs to the run after the one that is under way."""
+    await posted(world, people)
+    hub = world.app.hub
+    ((lane,),) = await sql(world, "SELECT lane_id FROM effects WHERE operation = 'invoice.create'")
+    read = hub.connection("stripe-us").api.fetch
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(kind, id_, of_lane=""):
+        if of_lane == lane and not under_way.is_set():
+            under_way.set()
+            await go_on.wait()
+        return await read(kind, id_, of_lane)
+
+    hub.connection("stripe-us").api.fetch = slow
+    first = asyncio.ensure_future(do(world, "replay", "clerk", subject=lane, reason="first"))
+    await under_way.wait()
+    second = asyncio.ensure_future(do(world, "replay", "controller", subject=lane, reason="second"))
+    await asyncio.sleep(1)
+    go_on.set()
+    await asyncio.gather(first, second)
+    await world.rest()
+    runs = await sql(world, f"SELECT actor, detail FROM runs WHERE lane_id = '{lane}' ORDER BY started_at")
+    assert [actor for actor, _ in runs][-2:] == ["clerk", "controller"]
+    assert "second" in runs[-1][1]

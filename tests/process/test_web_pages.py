@@ -48,6 +48,7 @@ async def _posted_invoice(hub) -> None:
             "fence": row[4],
             "run_id": f"run {row[2]}",
             "trace": TRACE,
+            "replay": "",
             "hints": 1,
             "now": now,
         }

@@ -85,7 +85,7 @@ def guard(lane_id: str, fence: int = 1, *, worker: str = WORKER, real_now: int =
 
 def finish(lane_id: str, fence: int = 1, *, hints: int = 1) -> Step:
     names = {"lane_id": lane_id, "fence": fence, "hints": hints}
-    return lanes.FINISH, {**names, "run_id": "run", "trace": "", "now": NOW}
+    return lanes.FINISH, {**names, "run_id": "run", "trace": "", "replay": "", "now": NOW}
 
 
 def audit(audit_id: str | None, *, trace: str = "", subject: str = "") -> Step:

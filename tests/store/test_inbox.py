@@ -64,7 +64,7 @@ async def test_a_hint_leaves_a_parked_lane_parked(store: AnyStore) -> None:
     await join(store)
     await store.commit(event("evt-1"))
     await claim(store)
-    park = {"lane_id": "lane", "fence": 1, "run_id": "run", "trace": "", "blocker": ""}
+    park = {"lane_id": "lane", "fence": 1, "run_id": "run", "trace": "", "replay": "", "blocker": ""}
     await store.commit([guard("lane"), settle(1, "parked"), (lanes.PARK, park)])
     await store.commit(event("evt-2"))
     assert await rows(store, _LANE) == [("parked", 2, 2, "")]

@@ -189,3 +189,31 @@ async def test_a_larger_configured_budget_is_taken_up(start: Any) -> None:
     large = start("b", 9)
     await large.begin()
     assert large.budget.present == 9
+
+
+async def test_a_newcomer_gets_its_part_of_a_budget_that_is_shrunk(start: Any) -> None:
+    """Three workers are at work (calls out) when a 429 halves the budget, and a fourth joins."""
+    workers = [start(name, 10) for name in "abc"]
+    for worker in workers:
+        await worker.begin()
+    assert sorted(await settle(*workers)) == [3, 3, 4]
+    for worker in workers:
+        await worker.budget.take()
+    workers[0].budget.refused()
+    await settle(*workers)
+    fourth = start("d", 10)
+    await fourth.begin()
+    for worker in workers:
+        worker.budget.give()
+        await worker.budget.take()
+    assert sorted(await settle(*workers, fourth)) == [1, 1, 1, 2]
+
+
+async def test_an_idle_worker_gives_back_what_is_above_its_part_and_no_more(start: Any) -> None:
+    first, second = start("a", 10), start("b", 10)
+    await first.begin()
+    await second.begin()
+    await settle(first, second)
+    first.budget.refused()
+    assert sum(await settle(first, second)) == 5
+    assert min(await settle(first, second)) >= 2

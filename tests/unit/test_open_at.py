@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.test_books import books, erp, listed
 from tieout.connectors.contract import ListedDocument
+from tieout.finance.open_amounts import OpenAt
 
 JAN, FEB, MAR = date(2026, 1, 10), date(2026, 2, 10), date(2026, 3, 10)
 
@@ -63,3 +64,22 @@ def test_a_payment_on_another_day_differs_at_the_cut_off_between() -> None:
     )
     assert open_at(None, late) == (0, 0, 0, True)
     assert open_at(date(2026, 2, 28), late) == (5000, 6000, -1000, False)
+
+
+def test_what_was_written_off_before_and_recovered_after_was_not_open_between() -> None:
+    billing = (
+        listed("in_1", "invoice", 1000, status="paid", day=JAN, transitions=("finalised", "written_off")),
+        listed("in_1", "credit_memo", 1000, reason="written_off", day=FEB),
+        listed("pay_1", "payment", 1000, settled=(("in_1", 1000),), day=MAR),
+    )
+    at = OpenAt(billing, date(2026, 2, 28))
+    assert at.of(billing[0]) == 0
+    assert OpenAt(billing, date(2026, 1, 31)).of(billing[0]) == 1000
+
+
+def test_credit_of_the_balance_was_never_open() -> None:
+    billing = (
+        listed("in_1", "invoice", 1000, status="voided", day=JAN, balance_minor=300),
+        listed("in_1", "credit_memo", 1000, reason="voided", day=MAR),
+    )
+    assert OpenAt(billing, date(2026, 2, 28)).of(billing[0]) == 700

@@ -16,6 +16,14 @@ from tieout.connectors.contract import Limits
 from tieout.engine.circuit import Circuits
 from tieout.ports import Clock, Request, Response, Stream, Transport, TransportError
 
+# How long a permit that was taken ahead may wait for its call, in real seconds.
+_UNUSED_SECONDS = 1.0
+
+
+def _looks_up(operation: str) -> bool:
+    """Whether a call settles a doubt: connectors call these `find.<what>` or `<what>.find`."""
+    return operation.startswith("find") or operation.endswith(".find")
+
 
 class Budget:
     """This process's permits of one connection: all of them, until the workers share them (`resize`).
@@ -43,6 +51,10 @@ class Budget:
     def now(self) -> datetime:
         """The technical moment."""
         return self._clock.now()
+
+    async def sleep_real(self, seconds: float) -> None:
+        """Wait real seconds."""
+        await self._clock.sleep_real(seconds)
 
     @property
     def busy(self) -> bool:
@@ -106,12 +118,13 @@ class Budget:
         now = self._clock.monotonic()
         if now - self._refused_at >= 1:
             self._refused_at = now
-            self.present = max(1, self.present // 2)
+            self.present = max(min(1, self.present), self.present // 2)
 
 
 class Permit:
     """A permit taken ahead of the call that will use it: the first call made inside goes out on it, and what was not
-    used is given back."""
+    used is given back. Soon, if need be: whoever holds a lock that this call waits for (a sign-in, a table of codes)
+    may be in line for this very permit."""
 
     def __init__(self, budget: Budget, *, urgent: bool = False) -> None:
         self.budget = budget
@@ -121,10 +134,20 @@ class Permit:
     async def __aenter__(self) -> None:
         await self.budget.take(urgent=self.urgent)
         self._token = _in_hand.set(self)
+        self._lending = asyncio.ensure_future(self._lend())
 
     async def __aexit__(self, *_: object) -> None:
         _in_hand.reset(self._token)
+        self._lending.cancel()
+        self._give_unused()
+
+    async def _lend(self) -> None:
+        await self.budget.sleep_real(_UNUSED_SECONDS)
+        self._give_unused()
+
+    def _give_unused(self) -> None:
         if not self.used:
+            self.used = True
             self.budget.give(urgent=self.urgent)
 
 
@@ -150,7 +173,7 @@ class BudgetedTransport:
         budget = self._budgets.get(request.connection)
         if budget is None:
             return await self._inner.exchange(request)
-        urgent = request.operation.startswith("find")
+        urgent = _looks_up(request.operation)
         permit = _in_hand.get()
         if permit is not None and permit.budget is budget and not permit.used:
             permit.used, urgent = True, permit.urgent

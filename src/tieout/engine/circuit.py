@@ -20,6 +20,7 @@ class _State(msgspec.Struct):
     lanes: set[str] = msgspec.field(default_factory=set)
     pause: timedelta = _FIRST_PAUSE
     closed_again_at: datetime | None = None
+    probing: bool = False
 
 
 class Circuits:
@@ -39,7 +40,7 @@ class Circuits:
         until = self.opens_at(operation, now)
         state = self._states.get(operation)
         if until is None and state is not None and state.closed_again_at is not None:
-            state.closed_again_at = now + state.pause
+            state.closed_again_at, state.probing = now + state.pause, True
         return until
 
     def answered(self, operation: str, lane: str, now: datetime, *, failed: bool) -> None:
@@ -51,8 +52,10 @@ class Circuits:
         state.failures += 1
         state.lanes.add(lane)
         if state.failures >= _FAILURES and len(state.lanes) >= _DOCUMENTS:
-            if state.closed_again_at is not None:
-                state.pause = min(2 * state.pause, _LONGEST_PAUSE)
+            if state.probing:
+                state.pause, state.probing = min(2 * state.pause, _LONGEST_PAUSE), False
+            elif state.closed_again_at is not None:
+                return  # one of those that were out when it opened
             state.closed_again_at = now + state.pause
 
     def open(self) -> tuple[str, ...]:

@@ -122,7 +122,8 @@ class DryRun(Run):
         self.asked.add(key)
         row = self.effects.get(key) or await self._elsewhere(key)
         if row is not None and row.state == "CONFIRMED":
-            same = row.request_hash == content_hash(encode_write(write)) or self.resumes
+            hashed = content_hash(encode_write(write))
+            same = hashed in (row.request_hash, row.accepted) or self.resumes
             return self._standing(row, write, "duplicate" if same else "diverged")
         if row is not None and row.state in ("SENT", "UNKNOWN"):
             return self._standing(row, write, "in doubt")

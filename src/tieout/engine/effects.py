@@ -268,7 +268,14 @@ async def _not_found(
 def _same_request(run: Run, row: EffectRow, hashed: str, facts: Facts) -> None:
     """A confirmed effect is never silently taken for another request: it is Diverged, for a person, who may replay from
     the failed effect and so take it as it stands."""
-    if row.request_hash == hashed or (run.replay is not None and run.replay.resumes):
+    if hashed in (row.request_hash, row.accepted):
+        return
+    if run.replay is not None and run.replay.resumes:
+        row.accepted = hashed
+        run.note(
+            (effects.ACCEPTED, {"effect_key": row.effect_key, "accepted": hashed}),
+            run.audit("effect.accepted", row.effect_key, f"stands for request {hashed[:16]}"),
+        )
         return
     raise Diverged(
         "diverged",

@@ -36,12 +36,11 @@ class Gathering(Generic[T, R]):
         self._departure: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
-    def has(self, key: str) -> bool:
-        """Whether something waits under this key; it takes no second one."""
-        return key in self._waiting
-
     async def add(self, key: str, item: T) -> R | None:
         """Wait to be carried out with others; answers what came of this item, None when nothing was said of it."""
+        while (before := self._waiting.get(key)) is not None:
+            # One of a key at a time, and in their order: the older one leaves first.
+            await asyncio.wait({before[1]})
         future: asyncio.Future[R | None] = asyncio.get_running_loop().create_future()
         self._waiting[key] = item, future
         self._look_ahead()

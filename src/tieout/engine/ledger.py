@@ -49,6 +49,7 @@ class EffectRow(msgspec.Struct, kw_only=True):
     resolved_by: str
     error: str
     trace: str
+    accepted: str = ""
 
 
 _FIELDS = EffectRow.__struct_fields__

@@ -70,7 +70,10 @@ class Permits:
         for name, budget in self.hub.budgets.items():
             allowed = self._allowed[name]
             fair = _fair(allowed, workers, self.lease.worker, real_now)
-            await self._hold(name, budget, min(fair, max(allowed - others[name], 0)))
+            held = self._held.get(name, 0)
+            # Less at once; more as far as the others have left room.
+            room = max(held, min(fair, allowed - others[name]))
+            await self._hold(name, budget, fair if fair <= held else room)
             left_out = sum(until > real_now for until in self._left_out.get(name, ()))
             budget.resize(max(min(fair, self._held.get(name, 0)) - left_out, 0), len(workers))
 

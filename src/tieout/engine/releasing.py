@@ -67,9 +67,10 @@ async def _amount(hub: Hub, lane_id: str) -> tuple[int, str, str]:
 
 
 async def ask_acceptance(hub: Hub, found: Mapping[str, Any], reason: str, actor: str) -> dict[str, Any]:
-    """Ask to accept a document that stands with a difference."""
+    """Ask to accept a document that stands with a difference, or what was made good by hand (`fact`)."""
     payload = {
         "effect_key": found["effect_key"],
+        "fact": "" if found["effect_key"] else found["detail"],
         "lane": found["lane_id"],
         "difference": found["cause"],
         "reason": reason,
@@ -119,7 +120,9 @@ async def execution(hub: Hub, asked: Mapping[str, Any], actor: str) -> list[Step
                 steps += [(records.SAVE, row), (lanes.RELEASE, {"lane_id": lane_id, "now": now})]
         case "accept_difference":
             steps += [
-                (documents.ACCEPT_DIFFERENCE, {"effect_key": payload["effect_key"]}),
+                _by_hand(hub, payload["lane"], payload["fact"])
+                if payload.get("fact")
+                else (documents.ACCEPT_DIFFERENCE, {"effect_key": payload["effect_key"]}),
                 (lanes.RELEASE, {"lane_id": payload["lane"], "now": now}),
             ]
         case "repost":
@@ -137,6 +140,11 @@ async def execution(hub: Hub, asked: Mapping[str, Any], actor: str) -> list[Step
         }
         steps.append((people.RESOLVE_BLOCKER, gone))
     return steps
+
+
+def _by_hand(hub: Hub, lane_id: str, fact: str) -> Step:
+    box = hub.keyring.seal(encode(fact), f"records|by_hand|{lane_id}")
+    return records.SAVE, {"kind": "by_hand", "key": lane_id, "body": box, "now": hub.now(), "trace": ""}
 
 
 async def _held(hub: Hub, lane_id: str, blocked: str) -> str:

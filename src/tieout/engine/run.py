@@ -394,6 +394,10 @@ class Run:
         """Whether this lane ever set these fields."""
         return assign_key(target, group) in self.assigns
 
+    async def settled_by_hand(self, fact: str) -> bool:
+        """Whether a person, with approval, said that this very fact was made good by hand."""
+        return await self.record("by_hand", self.lane.lane_id, str) == fact
+
     def tell_in_story_of(self, document: Ref) -> None:
         """This lane is also told when somebody asks for the story of that document."""
         row = {"on_lane": lane_of(document), "lane_id": self.lane.lane_id}

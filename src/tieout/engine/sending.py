@@ -219,11 +219,9 @@ async def assign(
         waiting = gathering(
             hub, connection.name, "assign", lambda: Gathering(budget, api.most_assigns, leave)
         )
-        record = str(assignment.target)
-        if not waiting.has(record):
-            answer: SendOutcome | None = await waiting.add(record, assignment)
-            _heed(budget, answer)
-            return answer or OutcomeUnknown(reason="the batch's answer does not speak of this record")
+        answer: SendOutcome | None = await waiting.add(str(assignment.target), assignment)
+        _heed(budget, answer)
+        return answer or OutcomeUnknown(reason="the batch's answer does not speak of this record")
     if not isinstance(api, Assigner):
         raise TypeError(f"connection {connection.name} takes no assignments")
     outcome = await api.assign(assignment.target, assignment.group, assignment.fields, assignment.keys)

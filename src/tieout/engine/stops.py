@@ -75,6 +75,14 @@ class Parked(Stop):
         self.detail = detail
 
 
+class ByHand(Parked):
+    """What the hub cannot make good itself: a person does, and says so by an approved acceptance of this `fact`."""
+
+    def __init__(self, code: str, cause: str, remedy: str, facts: Facts, *, fact: str) -> None:
+        remedy = f"{remedy}, then `tieout exceptions resolve ID --accept --reason ...`"
+        super().__init__(code, cause, remedy, facts, detail=fact)
+
+
 class Diverged(Parked):
     """A re-run decided otherwise than what stands outside."""
 

@@ -258,7 +258,13 @@ class Worker:
     def _ending(self, run: Run, ended: Stop | None) -> list[Step]:
         """The one commit that ends a run: events, lane, waits, exception."""
         lane, now = run.lane, self.hub.now()
-        names = {"lane_id": lane.lane_id, "fence": lane.fence, "run_id": run.run_id, "trace": run.trace}
+        names = {
+            "lane_id": lane.lane_id,
+            "fence": lane.fence,
+            "run_id": run.run_id,
+            "trace": run.trace,
+            "replay": lane.replay,
+        }
         steps = self._free(lane, now) if run.holding else []
         if lane.fence > 1 and isinstance(ended, NotYet):
             keys = encode([need.key for need in ended.needs]).decode()

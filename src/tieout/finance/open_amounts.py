@@ -44,8 +44,10 @@ class OpenAt:
         if invoice.day > self.cut_off:
             return 0
         ended = self._ended.get(invoice.id)
-        if invoice.status in ENDINGS and ended is not None and ended > self.cut_off:
-            return invoice.total_minor - self._before[invoice.id]
+        if ended is not None and ended <= self.cut_off:
+            return 0  # what was recovered of it afterwards is a document of its own
+        if invoice.status in ENDINGS and ended is not None:
+            return invoice.total_minor - self._before[invoice.id] - max(0, invoice.balance_minor)
         return now + self._later[invoice.id]
 
 

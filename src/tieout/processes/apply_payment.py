@@ -79,8 +79,14 @@ async def _applications(
 async def _recovered(run: Run, part: Application, entity: LegalEntity, customer: str) -> str:
     """A written-off invoice was paid after all: the document that takes so much of the write-off back on the day of the
     payment, and that the payment then settles. The invoice and its write-off stay as they stand. Answers its ERP id."""
-    invoice = await run.read(Invoice, part.invoice)
     source = replace(part.invoice, kind="invoice_payment", id=part.id)
+    standing = run.standing(entity.erp, "invoice.recover", source)
+    if standing is not None:
+        # As it was frozen: what is credited or renamed afterwards does not change it.
+        receipt = await run.settled(standing, Facts(amount_minor=part.amount_minor, entity=entity.code))
+        await run.posted(entity.erp, "invoice.create", source=source, obligation="invoice.recover")
+        return receipt.external_id
+    invoice = await run.read(Invoice, part.invoice)
     memos = [
         await run.read(CreditMemo, replace(part.invoice, kind="credit_memo", id=id_)) for id_ in invoice.memos
     ]
@@ -101,8 +107,7 @@ async def _recovered(run: Run, part: Application, entity: LegalEntity, customer:
         raise Ignored(posting.explanation[0])
     # Under the invoice's own number it would look like the invoice, made twice.
     write = replace(posting.write, number=part.id)
-    standing = run.standing(entity.erp, "invoice.recover", source)
-    write = await in_period(run, entity, write, standing)
+    write = await in_period(run, entity, write, None)
     receipt = await run.create(
         entity.erp, "invoice.create", write, source=source, obligation="invoice.recover", facts=facts
     )

@@ -10,7 +10,7 @@ from tieout.canonical.party import LegalEntity
 from tieout.canonical.write import Fields
 from tieout.engine.ledger import posted_need
 from tieout.engine.run import Run
-from tieout.engine.stops import Facts, Need, NotYet, Parked
+from tieout.engine.stops import ByHand, Facts, Need, NotYet
 from tieout.finance.balance import BalanceUse, settle_balance
 
 Applied = tuple[tuple[str, int], ...]
@@ -26,13 +26,15 @@ async def credit_was_used(run: Run, invoice: Invoice, facts: Facts) -> None:
         if source is not None:
             run.start(source)
     known = sum(use.amount_minor for use in mine if use.made is not None)
-    if known != invoice.balance_minor:
-        raise Parked(
+    fact = f"balance {invoice.balance_minor}, known {known}"
+    if known != invoice.balance_minor and not await run.settled_by_hand(fact):
+        raise ByHand(
             "balance_without_document",
             f"the customer's balance settled {invoice.balance_minor} of it (minor units), but documents of the ledger "
             f"stand behind {known} only: the rest was entered by hand, or was owed",
-            "post that rest at the ERP by hand, settle the invoice there, then `tieout exceptions resolve`",
+            "post that rest at the ERP by hand and settle the invoice there",
             facts,
+            fact=fact,
         )
 
 

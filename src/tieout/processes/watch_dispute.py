@@ -8,7 +8,7 @@ from tieout.canonical.payment import Payment
 from tieout.canonical.settlement import Dispute
 from tieout.engine.process import process
 from tieout.engine.run import Run
-from tieout.engine.stops import Facts, Ignored, Parked
+from tieout.engine.stops import ByHand, Facts, Ignored
 from tieout.processes.routes import join_deal
 
 _TODO = {
@@ -30,11 +30,14 @@ async def watch_dispute(run: Run, ref: Ref) -> None:
     fee = sum(move.fee_minor for move in dispute.moves)
     amounts = f"{to_major(dispute.amount_minor, dispute.currency)} {dispute.currency}"
     fees = f", with a fee of {to_major(fee, dispute.currency)}" if fee else ""
-    raise Parked(
+    if await run.settled_by_hand(f"dispute {dispute.status}"):
+        return
+    raise ByHand(
         f"dispute_{dispute.status}",
         f"payment {payment.ref.id}: a dispute of {amounts}{fees} is {dispute.status} ({dispute.reason})",
-        f"at the ERP {_TODO.get(dispute.status, 'see what its state means')}, then `tieout exceptions resolve`",
+        f"at the ERP {_TODO.get(dispute.status, 'see what its state means')}",
         Facts(
             amount_minor=dispute.amount_minor, currency=dispute.currency, entity=entity.code, number=ref.id
         ),
+        fact=f"dispute {dispute.status}",
     )

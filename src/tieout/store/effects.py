@@ -5,7 +5,7 @@ from tieout.store.statements import Statement
 COLUMNS = (
     "effect_key, document_key, lane_id, process, connection, operation, source, state, epoch, attempt, looks, request, "
     "request_hash, decisions, first_sent_at, sent_at, absent_from, worker_id, fence, external_id, receipt, "
-    "resolved_by, error, trace"
+    "resolved_by, error, trace, accepted"
 )
 OF_LANE = Statement(
     "effects.of_lane", f"SELECT {COLUMNS} FROM effects WHERE lane_id = :lane_id", returns=True
@@ -42,6 +42,9 @@ CONFIRM = Statement(
     """UPDATE effects SET state = 'CONFIRMED', external_id = :external_id, receipt = :receipt, confirmed_at = :now,
        resolved_by = :resolved_by, error = '' WHERE effect_key = :effect_key AND state IN ('SENT', 'UNKNOWN')""",
     rows=1,
+)
+ACCEPTED = Statement(
+    "effects.accepted", "UPDATE effects SET accepted = :accepted WHERE effect_key = :effect_key", rows=1
 )
 # What left together in one call, frozen before the bytes leave. The same members again are the same batch.
 BATCH = Statement(

@@ -139,7 +139,7 @@ ALL: tuple[Invariant, ...] = (
         _query(
             "blind_resend",
             """SELECT effects.effect_key, effects.epoch FROM effects WHERE effects.epoch > 0 AND NOT EXISTS
-               (SELECT 1 FROM audit WHERE audit.subject = effects.effect_key
+               (SELECT 1 FROM audit WHERE audit.trace = effects.trace AND audit.subject = effects.effect_key
                AND audit.action IN ('effect.absent', 'effect.rejected')) LIMIT 20""",
         ),
     ),
@@ -266,10 +266,10 @@ NOT_IDLE = Statement(
     "SELECT lane_id, subject_id, state FROM lanes WHERE state IN ('parked', 'waiting') ORDER BY lane_id",
     returns=True,
 )
-# The frozen requests of whatever stands outside.
+# The frozen requests of whatever stands outside, page by page.
 CONFIRMED = Statement(
     "invariants.confirmed",
     """SELECT effect_key, connection, lane_id, external_id, request FROM effects WHERE state = 'CONFIRMED'
-       AND operation NOT LIKE '%.post'""",
+       AND operation NOT LIKE '%.post' AND effect_key > :after ORDER BY effect_key LIMIT :limit""",
     returns=True,
 )

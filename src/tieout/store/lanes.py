@@ -29,8 +29,8 @@ GUARD = Statement(
 FINISH = Statement(
     "lanes.finish",
     """UPDATE lanes SET state = CASE WHEN hints > :hints THEN 'ready' ELSE 'idle' END, due_at = :now, attempts = 0,
-       worker_id = '', run_id = :run_id, blocker = '', trace = :trace, replay = ''
-       WHERE lane_id = :lane_id AND fence = :fence""",
+       worker_id = '', run_id = :run_id, blocker = '', trace = :trace,
+       replay = CASE WHEN replay = :replay THEN '' ELSE replay END WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
 # Back to the line, not before `due_at`: a hint that comes meanwhile is read by that same run.
@@ -40,10 +40,12 @@ AGAIN = Statement(
        trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
+# A replay that was asked for meanwhile (`:replay` is the mark that this run was claimed with) runs next.
 PARK = Statement(
     "lanes.park",
-    """UPDATE lanes SET state = 'parked', worker_id = '', run_id = :run_id, blocker = :blocker, attempts = 0,
-       trace = :trace, replay = '' WHERE lane_id = :lane_id AND fence = :fence""",
+    """UPDATE lanes SET state = CASE WHEN replay = :replay THEN 'parked' ELSE 'ready' END, worker_id = '',
+       run_id = :run_id, blocker = :blocker, attempts = 0, trace = :trace,
+       replay = CASE WHEN replay = :replay THEN '' ELSE replay END WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
 # Waiting: granted at once when the need was met meanwhile; the need's row is locked by the statement before.
@@ -75,7 +77,7 @@ RELEASE = Statement(
 REPLAY = Statement("lanes.replay", "UPDATE lanes SET replay = :replay WHERE lane_id = :lane_id", rows=1)
 REPOST = Statement(
     "lanes.repost",
-    "UPDATE lanes SET generation = generation + 1, frozen = '' WHERE lane_id = :lane_id",
+    "UPDATE lanes SET generation = generation + 1, frozen = '', replay = '' WHERE lane_id = :lane_id",
     rows=1,
 )
 BLOCKED_BY = Statement(

@@ -170,6 +170,7 @@ effects = Table(
     _text("run_id", server_default=""),
     _text("trace", server_default=""),
     _text("batch", server_default=""),
+    _text("accepted", server_default=""),  # hash of another request that a person took what stands for
     UniqueConstraint("document_key", name="effects_document_key"),
 )
 Index("effects_lane", effects.c.lane_id)

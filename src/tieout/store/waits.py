@@ -84,7 +84,7 @@ CYCLE = Statement(
 )
 PARK_WAITING = Statement(
     "lanes.park_waiting",
-    "UPDATE lanes SET state = 'parked' WHERE lane_id = :lane_id AND state = 'waiting'",
+    "UPDATE lanes SET state = 'parked', replay = '' WHERE lane_id = :lane_id AND state = 'waiting'",
     rows=1,
 )
 

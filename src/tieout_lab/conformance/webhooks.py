@@ -11,7 +11,8 @@ from tieout.connectors.contract import Forged, Inbound, Malformed, OtherAccount,
 from tieout_lab.conformance.case import Case, Ground
 from tieout_lab.conformance.world import Served
 
-CURRENT, NEXT, OTHER = "whsec_current", "whsec_next", "whsec_other"
+# Long enough for those who put them into an address.
+CURRENT, NEXT, OTHER = (f"whsec_{name}_0123456789abcdef0123456789" for name in ("current", "next", "other"))
 STALE = timedelta(hours=1)
 
 
@@ -38,9 +39,9 @@ class Webhooks(Ground):
             dict.fromkeys(sign(body, CURRENT, now), ""),
             dict.fromkeys(sign(body, CURRENT, now), "t=soon,v1=00"),
             sign(body, OTHER, now),
-            sign(body + b" ", CURRENT, now),
-            sign(body, CURRENT, now - STALE),
         ]
+        if case.signs_body:
+            refused += [sign(body + b" ", CURRENT, now), sign(body, CURRENT, now - STALE)]
         for headers in refused:
             with pytest.raises(Forged):
                 connection.verify(headers, body, now)
@@ -69,7 +70,8 @@ class Webhooks(Ground):
         assert turned == [in_order[1], in_order[0], in_order[0]]
         ids = [event.id for events in in_order for event in events]
         assert len(ids) == len(set(ids)) >= 2
-        assert in_order[0][0].time < in_order[1][0].time
+        if case.signs_body:
+            assert in_order[0][0].time < in_order[1][0].time
 
     @pytest.mark.asyncio
     async def test_event_of_another_account_is_nobodys(

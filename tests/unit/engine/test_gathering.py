@@ -22,6 +22,9 @@ class Clock:
     def monotonic(self):
         return 0.0
 
+    async def sleep_real(self, seconds):
+        await asyncio.sleep(seconds / 20)
+
 
 class Vendor:
     """Counts calls in flight."""
@@ -132,3 +135,48 @@ async def test_a_permit_that_no_call_used_is_given_back():
 
     assert await Gathering(budget, 5, leave).add("a", None)
     assert budget.out == 0
+
+
+async def test_a_permit_that_waits_for_a_lock_is_lent_to_whoever_holds_it():
+    """The permit is taken for a batch, which must sign in first; a read that found the token stale holds the sign-in's
+    lock, and waits for a permit."""
+    budget = Budget(Limits(in_flight=1), Clock())
+    transport = BudgetedTransport(Vendor(), {"c": budget})
+    request = Request(method="POST", url="http://x", headers={}, connection="c", operation="any")
+    signing = asyncio.Lock()
+
+    async def call():
+        async with signing:
+            await transport.exchange(request)
+
+    async def leave(items):
+        await call()
+        return dict.fromkeys(items, "done")
+
+    await budget.take()
+    batch = asyncio.ensure_future(Gathering(budget, 5, leave).add("a", None))
+    await asyncio.sleep(0)
+    read = asyncio.ensure_future(call())
+    await asyncio.sleep(0)
+    budget.give()
+    assert await asyncio.wait_for(batch, 5) == "done"
+    await read
+    assert budget.out == 0
+
+
+async def test_two_items_of_one_key_leave_one_after_the_other():
+    loads = []
+
+    def leave(items):
+        loads.append(dict(items))
+        return dict(items)
+
+    budget, waiting = _world(leave)
+    await budget.take()
+    older = asyncio.ensure_future(waiting.add("record", 1))
+    await asyncio.sleep(0)
+    newer = asyncio.ensure_future(waiting.add("record", 2))
+    await asyncio.sleep(0)
+    budget.give()
+    assert (await older, await newer) == (1, 2)
+    assert loads == [{"record": 1}, {"record": 2}]

@@ -39,4 +39,5 @@ def upgrade() -> None:
         sa.Column("lane_id", TEXT, primary_key=True, nullable=False),
     )
     op.add_column("effects", sa.Column("batch", TEXT, nullable=False, server_default=""))
+    op.add_column("effects", sa.Column("accepted", TEXT, nullable=False, server_default=""))
     op.add_column("lanes", sa.Column("replay", TEXT, nullable=False, server_default=""))
