@@ -84,7 +84,7 @@ async def _recovered(run: Run, part: Application, entity: LegalEntity, customer:
     if standing is not None:
         # As it was frozen: what is credited or renamed afterwards does not change it.
         receipt = await run.settled(standing, Facts(amount_minor=part.amount_minor, entity=entity.code))
-        await run.posted(entity.erp, "invoice.create", source=source, obligation="invoice.recover")
+        await run.posted(entity.erp, "invoice.create", receipt, source=source, obligation="invoice.recover")
         return receipt.external_id
     invoice = await run.read(Invoice, part.invoice)
     memos = [
