@@ -6,6 +6,7 @@ import json
 import logging
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from tieout.cli.main import main
 from tieout.connectors.contract import Identity, Probe, seen
 from tieout.engine.certifying import Certificate, Line, certify, is_loopback, load, save, standings
 from tieout_lab.conformance.case import Case
+from tieout_lab.twins.calls import reserve_port
+from tieout_lab.twins.clock import SystemTwinClock
+from tieout_lab.twins.salesforce import SalesforceTwin
 
 # Those whose connector brings probes, and whose other side is a twin.
 PROBED = {
     name: one for name, one in CASES.items() if one.connector().certification is not None and not one.real
 }
-MORE = {"netsuite": {"approval": {"2": "person"}}}
 
 
 @pytest.fixture(autouse=True)
@@ -40,15 +43,30 @@ def _own_logging() -> Iterator[None]:
     root.setLevel(level)
 
 
-def prepare(case: Case, served: Served) -> None:
-    if case.name == "netsuite":
-        served.act("close_period", date="2026-01-15")
+@contextmanager
+def standing(case: Case) -> Iterator[Served]:
+    """The other side, ready to be probed; Salesforce with its change events."""
+    kept = reserve_port()
+    streams = {"pubsub_port": kept.getsockname()[1]}
+    twin = SalesforceTwin(SystemTwinClock(), **streams) if case.name == "salesforce" else case.twin()
+    with serve(twin) as served:
+        if case.name == "netsuite":
+            served.act("close_period", date="2026-01-15")
+        yield served
+    kept.close()
 
 
-async def certified(case: Case, served: Served) -> Certificate:
+def more(case: Case, served: Served) -> dict[str, Any]:
+    """Settings beside the case's own, without which some behaviours cannot be probed."""
+    if case.name == "salesforce":
+        return {"feed": "pubsub", "pubsub_url": served.describe()["pubsub_url"]}
+    return {"approval": {"2": "person"}} if case.name == "netsuite" else {}
+
+
+async def certified(case: Case, served: Served, **changes: Any) -> Certificate:
     connector = case.connector()
     async with open_world() as world:
-        settings = case.settings(served.describe()) | {"timeout_seconds": 10} | MORE.get(case.name, {})
+        settings = case.settings(served.describe()) | {"timeout_seconds": 10} | more(case, served) | changes
         config = connector.config(**settings)
         identity = await connector.open(case.name, config, world).identity()
         assert connector.certification is not None
@@ -65,8 +83,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def served(case: Case) -> Iterator[Served]:
-    with serve(case.twin()) as running:
-        prepare(case, running)
+    with standing(case) as running:
         yield running
 
 
@@ -134,8 +151,7 @@ async def test_twin_that_deviates_is_found_out(
     vendor: str, behaviour: str, turn: Callable[[Served], object]
 ) -> None:
     case = CASES[vendor]
-    with serve(case.twin()) as served:
-        prepare(case, served)
+    with standing(case) as served:
         turn(served)
         certificate = await certified(case, served)
     assert f"{vendor}.{behaviour}" in [line.behaviour for line in certificate.contradicted], certificate.lines
