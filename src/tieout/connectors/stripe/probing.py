@@ -150,11 +150,24 @@ class Objects:
 
         return await self._shared("invoice", make)
 
-    async def _open_invoice(self, id: str) -> dict[str, Any]:
+    async def _billed(self, what: str, customer: str, amount: int, *, stays: str = "") -> dict[str, Any]:
+        """A finalised invoice of one line without tax; it is voided at the end, or `stays` says as what it stays."""
+        currency = await self._currency()
+        form = {"customer": customer, "currency": currency, "collection_method": "send_invoice"}
+        form |= {"days_until_due": "30", "auto_advance": "false"}
+        made = await self._made(f"invoice {what}", "/v1/invoices", form)
+        item = {"customer": customer, "invoice": made["id"], "amount": str(amount), "currency": currency}
+        await self._made(f"invoice item {what}", "/v1/invoiceitems", item)
+        return await self._open_invoice(made["id"], stays=stays)
+
+    async def _open_invoice(self, id: str, *, stays: str = "") -> dict[str, Any]:
         """An invoice as it stands once it is finalised; it is voided at the end (a draft of a subscription cannot be
         deleted)."""
         where = f"/v1/invoices/{id}"
-        self._later("invoice", f"{where}/void", leaves=f"invoice {id}, voided")
+        if stays:
+            self._undo.append(("invoice", "", "", {}, f"invoice {id}, {stays}"))
+        else:
+            self._later("invoice", f"{where}/void", leaves=f"invoice {id}, voided")
         invoice = await self._read(where)
         if invoice["status"] != "draft":
             return invoice
@@ -251,6 +264,11 @@ class Objects:
                 left.append(f"{what} {where}: {answer.words}")
         self._undo.clear()
         return tuple(left)
+
+
+def recurs(line: Mapping[str, Any]) -> bool:
+    """Whether an invoice line is of a subscription item, not of a one-time item."""
+    return (line.get("parent") or {}).get("type") == "subscription_item_details"
 
 
 def backdated(now: int) -> int:
