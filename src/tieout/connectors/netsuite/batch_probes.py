@@ -156,13 +156,17 @@ class BatchProbes(Documents):
         batch = await self._batch()
         made = len(await self._customers())
         told: list[str] = []
+        refused = done = 0
         for response in batch.results:
             said = refusal(response) if response.body else None
-            code = said.code if said is not None and 400 in (response.status, said.status) else ""
-            told.append(code or str(response.status))
-        held = sorted(told).count(batch.alone) == 1 and sum(one.isdigit() and one < "3" for one in told) == 2
+            if said is not None and 400 in (response.status, said.status):
+                refused += said.code == batch.alone
+                told.append(said.code)
+            else:
+                done += 200 <= response.status < 300
+                told.append(str(response.status))
         shown = f"alone the record is refused as {batch.alone}; results of the batch: {', '.join(told)}"
-        return seen(held and made == 2, f"{shown}; customers made: {made}")
+        return seen(refused == 1 and made == done == 2, f"{shown}; customers made: {made}")
 
     async def _batch_key(self) -> Verdict:
         batch = await self._batch()

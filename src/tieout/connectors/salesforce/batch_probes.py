@@ -176,7 +176,8 @@ class BatchProbes:
             ended = await self._bulk.wait(path, "certify")
             if ended.state != "JobComplete":
                 return untestable(f"the job ended as {ended.state}: {ended.error_message}")
-            pages, locator = [], ""
+            pages: list[tuple[int, str, str]] = []
+            locator = ""
             while locator != "null" and len(pages) < len(keys):
                 after = f"&locator={locator}" if locator else ""
                 page = await self._client.read(f"{path}/results?maxRecords=2{after}", "certify", mime=CSV)
@@ -227,12 +228,13 @@ class BatchProbes:
                 ("unprocessed", found.unprocessed),
             )
         }
+        every = sorted(name[:4] for names in parts.values() for name in names)
+        if every != ["empt", "long", "new", "null"]:
+            return seen(False, f"four rows, each of which must be in one file: {parts}")
         if not found.failed:
             return untestable(f"no row was refused: {parts}")
         errors = [row.get("sf__Error", "") for row in found.failed]
-        every = sorted(name[:4] for names in parts.values() for name in names)
-        held = every == ["empt", "long", "new", "null"] and all(errors)
-        held = held and all(row.get("sf__Id") for row in found.successful)
+        held = all(errors) and all(row.get("sf__Id") for row in found.successful)
         return seen(held, f"four rows, one refused: {parts}; {errors[0][:80]}")
 
     async def _empty_cell(self) -> Verdict:

@@ -136,7 +136,7 @@ class SoldProbes:
     async def _ends(self) -> Verdict:
         """Of subscriptions for whole months; whether quotes and lines are the same is not tried."""
         name = self._records.config.cpq.name
-        start, end = name("StartDate"), name("EndDate")
+        start, end = name("SubscriptionStartDate"), name("SubscriptionEndDate")
         rows = await self._records.rows(
             f"SELECT Id, {start}, {end} FROM {name('Subscription')} WHERE {start} != null AND {end} != null"
             f" LIMIT {MOST_ROWS}"
