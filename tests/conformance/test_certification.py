@@ -177,6 +177,10 @@ TOGETHER: dict[str, list[tuple[str, dict[str, Any]]]] = {
             "credit_note.amount",
             {"operation": "credit_notes.retrieve", "fields": {"lines.data.0.invoice_line_item": "il_1"}},
         ),
+        (
+            "payment_record.invoices",
+            {"operation": "invoice_payments.list", "fields": {"data.0.amount_paid": 1}},
+        ),
         ("events.version", {"operation": "events.retrieve", "fields": {"api_version": None}}),
     ],
     "salesforce": [

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from tieout.connectors.contract import Probe, Verdict, seen, untestable
+from tieout.connectors.http import decode_json
 from tieout.connectors.salesforce import soql, wire
 from tieout.connectors.salesforce.bulk import CSV, NULL, Bulk, Ingested, NothingDone, parse_csv
 from tieout.connectors.salesforce.probing import Records, probe_of
@@ -142,7 +143,7 @@ class BatchProbes:
     async def _jobs(self) -> set[str]:
         """The ids of the ingest jobs of our object, of the first page."""
         response = await self._client.read(f"{self._client.data}/jobs/ingest?jobType=V2Ingest", "certify")
-        listed = msgspec.json.decode(response.body)["records"]
+        listed = decode_json(response.body)["records"]
         return {str(job["id"]) for job in listed if job.get("object") == self._names.mirror_object}
 
     async def _ended_session(self) -> Verdict:

@@ -20,7 +20,6 @@ UNTESTABLE = {
     "stripe.webhook.delivery": "repeats and disorder cannot be provoked from outside",
     "stripe.limits.endpoint": "would use up the calls of an account that others use",
     "stripe.create.longest": "shows only when an answer is lost",
-    "stripe.payment_record.invoices": "no probe yet: it would leave invoices paid",
     "stripe.payment_record.refund": "no probe yet: it would leave refunded payments and credit notes",
 }
 
@@ -77,6 +76,11 @@ class StripeCertification(MoneyProbes):
                 "invoice.uncollectible_paid", self._uncollectible, ("an invoice of 3.00, paid out of band",)
             ),
             _probe("credit_note.amount", self._credited, ("an invoice of 10.00", "a credit note of 1.00")),
+            _probe(
+                "payment_record.invoices",
+                self._shared_out,
+                ("a reported payment of 10.00", "an invoice of 6.00 and one of 3.00, paid by it"),
+            ),
             _probe("payout.parts", self._parts),
             _probe("dispute.moves", self._disputed),
             _probe("invoice.transitions", self._transitions, invoice),

@@ -152,6 +152,28 @@ class MoneyProbes(Objects):
             f"credited by amount: lines of {amounts}, which name {named}",
         )
 
+    async def _shared_out(self) -> Verdict:
+        """A reported payment of 10.00, attached to an invoice of 6.00 and one of 3.00."""
+        customer, currency = (await self._customer())["id"], await self._currency()
+        record = await self._reported("shared payment", currency, 1000)
+        invoices = [
+            await self._billed(f"shared {amount}", customer, amount, stays="paid by the reported payment")
+            for amount in (600, 300)
+        ]
+        for invoice in invoices:
+            where = f"/v1/invoices/{invoice['id']}/attach_payment"
+            attached = await self._client.call("POST", where, {"payment_record": record["id"]})
+            if attached.status != 200:
+                return seen(False, f"a payment of 10.00 for invoices of 6.00 and 3.00: {attached.words}")
+        parts = []
+        for invoice in invoices:
+            page = await self._read("/v1/invoice_payments", {"invoice": invoice["id"]})
+            ours = [one for one in page["data"] if one["payment"].get("payment_record") == record["id"]]
+            parts.append([one["amount_paid"] for one in ours])
+        statuses = [(await self._read(f"/v1/invoices/{invoice['id']}"))["status"] for invoice in invoices]
+        told = f"a payment of 1000 for invoices of 600 and 300: parts {parts}, invoices {', '.join(statuses)}"
+        return seen(parts == [[600], [300]] and statuses == ["paid", "paid"], told)
+
     # -- settlements ------------------------------------------------------------------------------------------------
     async def _parts(self) -> Verdict:
         page = await self._read("/v1/payouts", {"limit": str(MOST_READ)})

@@ -222,24 +222,25 @@ class Objects:
 
     async def _record(self) -> dict[str, Any]:
         async def make() -> dict[str, Any]:
-            customer = await self._customer()
-            paid = int(customer["created"]) - 3 * DAY
-            form = {
-                "amount_requested[currency]": await self._currency(),
-                "amount_requested[value]": "100",
-                "initiated_at": str(paid),
-                "outcome": "guaranteed",
-                "guaranteed[guaranteed_at]": str(paid),
-                "payment_method_details[type]": "custom",
-                "payment_method_details[custom][display_name]": "certify",
-            }
-            made = await self._made("payment record", "/v1/payment_records/report_payment", form)
-            self._undo.append(
-                ("payment record", "", "", {}, f"payment record {made['id']}: none can be deleted")
-            )
-            return {**made, "_paid": paid}
+            return await self._reported("payment record", await self._currency(), 100)
 
         return await self._shared("payment record", make)
+
+    async def _reported(self, what: str, currency: str, amount: int) -> dict[str, Any]:
+        """A payment that was made elsewhere three days ago, and is guaranteed."""
+        paid = int((await self._customer())["created"]) - 3 * DAY
+        form = {
+            "amount_requested[currency]": currency,
+            "amount_requested[value]": str(amount),
+            "initiated_at": str(paid),
+            "outcome": "guaranteed",
+            "guaranteed[guaranteed_at]": str(paid),
+            "payment_method_details[type]": "custom",
+            "payment_method_details[custom][display_name]": "certify",
+        }
+        made = await self._made(what, "/v1/payment_records/report_payment", form)
+        self._undo.append((what, "", "", {}, f"payment record {made['id']}: none can be deleted"))
+        return {**made, "_paid": paid}
 
     # -- afterwards -----------------------------------------------------------------------------------------------
     async def clean_up(self) -> tuple[str, ...]:
