@@ -65,7 +65,7 @@ class Housekeeping:
             self._every(max(_EXAMINE_SECONDS / factor, 1), self.examine),
         ]
         loops += [
-            self._every(partial(self._pace, connection.name), partial(self.feed, connection.name))
+            self._every(partial(self._pace_seconds, connection.name), partial(self.feed, connection.name))
             for connection in self.hub.connections.values()
             if isinstance(connection.api, ChangeFeed)
         ]
@@ -74,13 +74,15 @@ class Housekeeping:
     def stop(self) -> None:
         self._stopping.set()
 
-    def _pace(self, name: str) -> float:
+    def _pace_seconds(self, name: str) -> float:
         """Real seconds until a feed is polled again; a connector may slow down as its day's calls run out."""
         api = self.hub.connection(name).api
         technical = api.poll_seconds if isinstance(api, ChangeFeed) else _UNKNOWN_FEED_SECONDS
         return max(technical / self.hub.clock.factor, 0.5)
 
-    async def _every(self, pace: float | Callable[[], float], step: Callable[[], Awaitable[object]]) -> None:
+    async def _every(
+        self, pace_seconds: float | Callable[[], float], step: Callable[[], Awaitable[object]]
+    ) -> None:
         while not self._stopping.is_set() and not self.lease.lost:
             try:
                 await step()
@@ -89,7 +91,7 @@ class Housekeeping:
             except Exception:
                 log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
             stopped = asyncio.ensure_future(self._stopping.wait())
-            seconds = pace() if callable(pace) else pace
+            seconds = pace_seconds() if callable(pace_seconds) else pace_seconds
             pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
             try:
                 await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)

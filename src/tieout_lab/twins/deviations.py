@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Deviation:
     """Answers of an operation (`*`: of any) that differ: `was` names the status they must have had, `status` the one
-    they get; `headers` are set, None takes one away; `fields` are set in the JSON body by path (`a.0.b`)."""
+    they get; `headers` are set, None takes one away; `fields` are set in the JSON body by path (`a.0.b`), `rows` is how
+    many lines of a CSV body are left, its header among them."""
 
     operation: str = "*"
     was: int | None = None
     status: int | None = None
     headers: dict[str, str | None] = field(default_factory=dict)
     fields: dict[str, Any] = field(default_factory=dict)
+    rows: int | None = None
 
     def meets(self, operation: str, response: Response) -> bool:
         return self.operation in ("*", operation) and self.was in (None, response.status)
@@ -41,6 +43,8 @@ class Deviation:
             for path, value in self.fields.items():
                 _set(content, path.split("."), value)
             body = msgspec.json.encode(content)
+        if self.rows is not None:
+            body = b"".join(body.splitlines(keepends=True)[: self.rows])
         return replace(response, status=self.status or response.status, body=body, headers=headers)
 
 

@@ -104,7 +104,7 @@ class Batching(Writing):
         except TransportError as error:
             return _known(_all(sent, self.client.http.send_failed(error)))
         said = refusal(response)
-        job = _job_id(response) if response.status == 202 or said.code in KEY_USED else ""
+        job = job_id(response) if response.status == 202 or said.code in KEY_USED else ""
         if job:
             return await self._follow(operation, sent, job, until_seconds)
         if response.status < 300 or said.code in KEY_USED:
@@ -233,7 +233,7 @@ def batch_sizes(config: NetSuiteConfig) -> dict[str, int]:
     return dict.fromkeys(operations, config.batch_size)
 
 
-def _job_id(response: Response) -> str:
+def job_id(response: Response) -> str:
     """The id of the job that Location names, or empty."""
     path = response.headers.get("location", "").rstrip("/")
     _, found, job = path.rpartition(JOBS)

@@ -13,9 +13,9 @@ import msgspec
 
 from tieout.canonical.outcome import Failure, Rejected
 from tieout.connectors.contract import Probe, Verdict, World, seen, untestable
+from tieout.connectors.netsuite.batch_probes import BatchProbes
 from tieout.connectors.netsuite.client import eid, text
 from tieout.connectors.netsuite.config import NetSuiteConfig
-from tieout.connectors.netsuite.probing import Documents
 from tieout.connectors.netsuite.refusals import CATCH_ALL, DUPLICATE, PERIOD_CLOSED, refusal
 
 MISTYPED = "companyNaem"
@@ -24,20 +24,24 @@ UNTESTABLE = {
     "netsuite.longest-execution": "shows only when an answer is lost",
     "netsuite.invalid-login-overload": "would overload an account that others use",
     "netsuite.rejected-concurrency": "would overload an account that others use",
+    "netsuite.query-rows": "needs an account with more than 100,000 rows in one table",
     "netsuite.credit-hold-auto": "no probe yet: needs a customer over a credit limit, a setting of the account",
 }
 
 
-class NetSuiteCertification(Documents):
+class NetSuiteCertification(BatchProbes):
     """`Certification` of one account."""
 
     def __init__(self, name: str, config: NetSuiteConfig, world: World) -> None:
         super().__init__(name, config, world)
         self.untestable: Mapping[str, str] = UNTESTABLE
         customer, invoice = ("a customer",), ("a customer", "an invoice of 100.00")
+        batch = ("a batch of two customers and a third that is refused",)
         paid = ("a customer", "an invoice of 100.00", "a payment of 60.00")
         self.probes = (
             _probe("token-account", self._token_account),
+            _probe("login-refused-header", self._login_header),
+            _probe("tba-nonce", self._nonce),
             _probe("location", self._location, customer),
             _probe("eid-upsert", self._upsert, customer),
             _probe("unknown-property", self._unknown_property),
@@ -55,6 +59,14 @@ class NetSuiteCertification(Documents):
             _probe("auto-apply", self._unapplied, paid),
             _probe("replace-apply", self._replaced, paid),
             _probe("payment-links", self._links, paid),
+            _probe("item-account", self._item_account, invoice),
+            _probe("transform-replace", self._transformed, (*invoice, "a credit memo of 40.00 made of it")),
+            _probe("batch-tasks", self._batch_tasks, batch),
+            _probe("batch-results", self._batch_results, batch),
+            _probe("batch-idempotency", self._batch_key, (*batch, "the same batch again, if taken")),
+            _probe(
+                "batch-size", self._batch_size, (*batch, "a batch of 101 records that are refused, if taken")
+            ),
             _probe("approval-routing", self._routing, ("an invoice in a subsidiary with approval routing",)),
             _probe("approve", self._approve, ("an invoice in a subsidiary with approval routing, approved",)),
             _probe("period-codes", self._closed, ("an invoice in a closed period, if it is taken",)),

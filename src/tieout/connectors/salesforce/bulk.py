@@ -66,10 +66,10 @@ class Bulk:
         or the count does not agree."""
         base = f"{self._client.data}/jobs/query"
         asked = {"operation": "queryAll" if deleted else "query", "query": soql, "contentType": "CSV"}
-        job = await self._job("POST", base, operation, msgspec.json.encode(asked))
+        job = await self.job("POST", base, operation, msgspec.json.encode(asked))
         path = f"{base}/{job.id}"
         try:
-            ended = await self._wait(path, operation)
+            ended = await self.wait(path, operation)
             if ended.state != "JobComplete":
                 words = ended.error_message or ended.state
                 raise Failure(Rejected(code=f"BULK_{ended.state.upper()}", message=words))
@@ -91,7 +91,7 @@ class Bulk:
                     Transient(reason=f"{operation}: {given} of {ended.number_records_processed} rows")
                 )
         finally:
-            await self._forget(path, operation)
+            await self.forget(path, operation)
 
     async def _results(self, path: str, locator: str, operation: str) -> Response:
         after = f"&locator={locator}" if locator else ""
@@ -112,7 +112,7 @@ class Bulk:
             asked["externalIdFieldName"] = key
         try:
             content = write_csv(rows)
-            job = await self._job("POST", base, label, msgspec.json.encode(asked))
+            job = await self.job("POST", base, label, msgspec.json.encode(asked))
             path = f"{base}/{job.id}"
             where = job.content_url.lstrip("/")
             if not where.startswith(path.lstrip("/")):
@@ -123,30 +123,31 @@ class Bulk:
         except Failure as error:
             raise NothingDone(error) from error
         closed = msgspec.json.encode({"state": "UploadComplete"})
-        await self._job("PATCH", path, label, closed)
-        await self._wait(path, label)
+        await self.job("PATCH", path, label, closed)
+        await self.wait(path, label)
         found = [
             parse_csv((await self._client.read(f"{path}/{part}", label, mime=CSV)).body, label)
             for part in ("successfulResults", "failedResults", "unprocessedrecords")
         ]
-        await self._forget(path, label)
+        await self.forget(path, label)
         return Ingested(*found)
 
     # -- jobs ---------------------------------------------------------------------------------------------------
 
-    async def _job(self, method: str, path: str, operation: str, body: bytes = b"") -> Job:
+    async def job(self, method: str, path: str, operation: str, body: bytes = b"") -> Job:
+        """Make, change or look at a job. Raises Failure."""
         response = await self._client.read(path, operation, method=method, body=body)
         try:
             return wire.decode(JOB, response.body)
         except BadBody as error:
             raise Failure(Transient(reason=f"{operation}: {error}")) from error
 
-    async def _wait(self, path: str, operation: str) -> Job:
+    async def wait(self, path: str, operation: str) -> Job:
         """The job when it has ended. A state that we do not know is waited for like a running one."""
         clock = self._client.http.world.clock
         waited, pause = 0.0, FIRST_WAIT_SECONDS
         while True:
-            job = await self._job("GET", path, operation)
+            job = await self.job("GET", path, operation)
             if job.state in ENDED:
                 return job
             if waited >= self._deadline_seconds:
@@ -157,7 +158,7 @@ class Bulk:
             waited += pause
             pause = min(pause * 2, LONGEST_WAIT_SECONDS)
 
-    async def _forget(self, path: str, operation: str) -> None:
+    async def forget(self, path: str, operation: str) -> None:
         """Delete the job; what fails here Salesforce deletes itself after seven days."""
         try:
             await self._client.call("DELETE", path, b"", operation)
@@ -171,6 +172,7 @@ class NothingDone(Exception):
     def __init__(self, error: Failure) -> None:
         super().__init__(str(error))
         self.outcome = error.outcome
+        self.failure = error
 
 
 def parse_csv(body: bytes, operation: str) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from tieout.connectors.salesforce import soql, wire
 from tieout.connectors.salesforce.changes import KINDS, Present, map_gone
 from tieout.connectors.salesforce.client import Client
 from tieout.connectors.salesforce.mapping import Org
+from tieout.ports import Response
 
 log = structlog.get_logger("tieout.feeds")
 EVERY_SECONDS = 900
@@ -34,6 +35,11 @@ class DeletedPage(msgspec.Struct, frozen=True, rename="camel"):
 
 
 _page = msgspec.json.Decoder(DeletedPage)
+
+
+def read_page(response: Response) -> DeletedPage:
+    """The log in an answer. Raises BadBody."""
+    return wire.decode(_page, response.body)
 
 
 class DeletionLog:
@@ -83,4 +89,4 @@ class DeletionLog:
             f"{self._client.data}/sobjects/{name}/deleted/"
             f"?start={soql.instant(start)}&end={soql.instant(end)}"
         )
-        return wire.decode(_page, (await self._client.read(path, "deletions.read")).body)
+        return read_page(await self._client.read(path, "deletions.read"))

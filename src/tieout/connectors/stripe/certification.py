@@ -7,24 +7,24 @@ Everything made carries the run's mark in its metadata. What a money document le
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
 from tieout.connectors.contract import Probe, Verdict, World, seen, untestable
 from tieout.connectors.stripe.config import StripeConfig
 from tieout.connectors.stripe.feed import TYPES
 from tieout.connectors.stripe.mapping import moment
-from tieout.connectors.stripe.probing import DAY, MARK, Objects
+from tieout.connectors.stripe.money_probes import MoneyProbes
+from tieout.connectors.stripe.probing import DAY, MARK, recurs
 
 UNTESTABLE = {
     "stripe.webhook.signature": "needs a delivery to a public address: the hub verifies each one it gets",
     "stripe.webhook.delivery": "repeats and disorder cannot be provoked from outside",
+    "stripe.limits.endpoint": "would use up the calls of an account that others use",
     "stripe.create.longest": "shows only when an answer is lost",
-    "stripe.payment_record.invoices": "no probe yet: it would leave invoices paid",
     "stripe.payment_record.refund": "no probe yet: it would leave refunded payments and credit notes",
 }
 
 
-class StripeCertification(Objects):
+class StripeCertification(MoneyProbes):
     """`Certification` of one account."""
 
     def __init__(self, name: str, config: StripeConfig, world: World) -> None:
@@ -49,6 +49,40 @@ class StripeCertification(Objects):
             _probe("metadata.payment_record", self._record_metadata, ("a reported payment of 1.00",)),
             _probe("payment_record.value_date", self._value_date, ("a reported payment of 1.00",)),
             _probe("charge.settled", self._settled, ("a card payment of 5.00 in test mode",)),
+            _probe("events.version", self._event_kept, customer),
+            _probe(
+                "subscription.anchor_config",
+                self._anchored,
+                (
+                    "a customer",
+                    "a product",
+                    "a monthly and a yearly subscription, each with its first invoice",
+                ),
+            ),
+            _probe(
+                "schedule.backdate",
+                self._schedule_backdated,
+                ("a subscription schedule and its first invoice",),
+            ),
+            _probe(
+                "balance.transactions",
+                self._balance,
+                ("a customer with a credit of 3.00", "an invoice of 10.00"),
+            ),
+            _probe(
+                "balance.negative_invoice", self._negative, ("a customer with credit", "an invoice of -5.00")
+            ),
+            _probe(
+                "invoice.uncollectible_paid", self._uncollectible, ("an invoice of 3.00, paid out of band",)
+            ),
+            _probe("credit_note.amount", self._credited, ("an invoice of 10.00", "a credit note of 1.00")),
+            _probe(
+                "payment_record.invoices",
+                self._shared_out,
+                ("a reported payment of 10.00", "an invoice of 6.00 and one of 3.00, paid by it"),
+            ),
+            _probe("payout.parts", self._parts),
+            _probe("dispute.moves", self._disputed),
             _probe("invoice.transitions", self._transitions, invoice),
         )
 
@@ -150,7 +184,7 @@ class StripeCertification(Objects):
     async def _backdated(self) -> Verdict:
         made = await self._subscription()
         lines = made["_invoice"]["lines"]["data"]
-        starts = sorted({line["period"]["start"] for line in lines if _recurs(line)})
+        starts = sorted({line["period"]["start"] for line in lines if recurs(line)})
         days = [f"{moment(start):%d %b}" for start in starts]
         held = len({day[:2] for day in days}) == 1 and len(days) >= 2 and starts[0] == made["_start"]
         return seen(held, f"begun on {moment(made['_start']):%d %b}: periods billed from {', '.join(days)}")
@@ -167,7 +201,7 @@ class StripeCertification(Objects):
 
     async def _once_metadata(self) -> Verdict:
         lines = (await self._subscription())["_invoice"]["lines"]["data"]
-        told = [(line.get("metadata") or {}).get("probe") for line in lines if not _recurs(line)]
+        told = [(line.get("metadata") or {}).get("probe") for line in lines if not recurs(line)]
         return seen(told == ["once"], f"one-time lines show {told}")
 
     async def _phase_metadata(self) -> Verdict:
@@ -241,8 +275,3 @@ class StripeCertification(Objects):
 
 def _probe(id: str, run: Callable[[], Awaitable[Verdict]], makes: tuple[str, ...] = ()) -> Probe:
     return Probe(behaviour=f"stripe.{id}", run=run, makes=makes)
-
-
-def _recurs(line: Mapping[str, Any]) -> bool:
-    """Whether an invoice line is of a subscription item, not of a one-time item."""
-    return (line.get("parent") or {}).get("type") == "subscription_item_details"

@@ -150,11 +150,24 @@ class Objects:
 
         return await self._shared("invoice", make)
 
-    async def _open_invoice(self, id: str) -> dict[str, Any]:
+    async def _billed(self, what: str, customer: str, amount: int, *, stays: str = "") -> dict[str, Any]:
+        """A finalised invoice of one line without tax; it is voided at the end, or `stays` says as what it stays."""
+        currency = await self._currency()
+        form = {"customer": customer, "currency": currency, "collection_method": "send_invoice"}
+        form |= {"days_until_due": "30", "auto_advance": "false"}
+        made = await self._made(f"invoice {what}", "/v1/invoices", form)
+        item = {"customer": customer, "invoice": made["id"], "amount": str(amount), "currency": currency}
+        await self._made(f"invoice item {what}", "/v1/invoiceitems", item)
+        return await self._open_invoice(made["id"], stays=stays)
+
+    async def _open_invoice(self, id: str, *, stays: str = "") -> dict[str, Any]:
         """An invoice as it stands once it is finalised; it is voided at the end (a draft of a subscription cannot be
         deleted)."""
         where = f"/v1/invoices/{id}"
-        self._later("invoice", f"{where}/void", leaves=f"invoice {id}, voided")
+        if stays:
+            self._undo.append(("invoice", "", "", {}, f"invoice {id}, {stays}"))
+        else:
+            self._later("invoice", f"{where}/void", leaves=f"invoice {id}, voided")
         invoice = await self._read(where)
         if invoice["status"] != "draft":
             return invoice
@@ -209,24 +222,25 @@ class Objects:
 
     async def _record(self) -> dict[str, Any]:
         async def make() -> dict[str, Any]:
-            customer = await self._customer()
-            paid = int(customer["created"]) - 3 * DAY
-            form = {
-                "amount_requested[currency]": await self._currency(),
-                "amount_requested[value]": "100",
-                "initiated_at": str(paid),
-                "outcome": "guaranteed",
-                "guaranteed[guaranteed_at]": str(paid),
-                "payment_method_details[type]": "custom",
-                "payment_method_details[custom][display_name]": "certify",
-            }
-            made = await self._made("payment record", "/v1/payment_records/report_payment", form)
-            self._undo.append(
-                ("payment record", "", "", {}, f"payment record {made['id']}: none can be deleted")
-            )
-            return {**made, "_paid": paid}
+            return await self._reported("payment record", await self._currency(), 100)
 
         return await self._shared("payment record", make)
+
+    async def _reported(self, what: str, currency: str, amount: int) -> dict[str, Any]:
+        """A payment that was made elsewhere three days ago, and is guaranteed."""
+        paid = int((await self._customer())["created"]) - 3 * DAY
+        form = {
+            "amount_requested[currency]": currency,
+            "amount_requested[value]": str(amount),
+            "initiated_at": str(paid),
+            "outcome": "guaranteed",
+            "guaranteed[guaranteed_at]": str(paid),
+            "payment_method_details[type]": "custom",
+            "payment_method_details[custom][display_name]": "certify",
+        }
+        made = await self._made(what, "/v1/payment_records/report_payment", form)
+        self._undo.append((what, "", "", {}, f"payment record {made['id']}: none can be deleted"))
+        return {**made, "_paid": paid}
 
     # -- afterwards -----------------------------------------------------------------------------------------------
     async def clean_up(self) -> tuple[str, ...]:
@@ -251,6 +265,11 @@ class Objects:
                 left.append(f"{what} {where}: {answer.words}")
         self._undo.clear()
         return tuple(left)
+
+
+def recurs(line: Mapping[str, Any]) -> bool:
+    """Whether an invoice line is of a subscription item, not of a one-time item."""
+    return (line.get("parent") or {}).get("type") == "subscription_item_details"
 
 
 def backdated(now: int) -> int:
