@@ -16,7 +16,6 @@ QUICK = {
     "ignored_row_count": "I22",
     "stamp_only_sweep_id": "I0[3-9]|I21",
     "lost_wake_up": "I21|I09|I03",
-    "wrong_month_cut_off": "I12|I21",
 }
 
 

@@ -260,7 +260,8 @@ class Housekeeping:
             self.worker.wake()
 
     async def examine(self) -> None:
-        """Check what must never be so; whatever is opens an exception."""
+        """Check what must never be so; whatever is opens an exception. What the dead have left is not looked at."""
+        await self.reap()
         for broken in await invariants.raise_broken(self.hub):
             log.error("invariant_broken", id=broken.id, rows=list(broken.rows)[:3])
 

@@ -139,7 +139,7 @@ ALL: tuple[Invariant, ...] = (
         _query(
             "blind_resend",
             """SELECT effects.effect_key, effects.epoch FROM effects WHERE effects.epoch > 0 AND NOT EXISTS
-               (SELECT 1 FROM audit WHERE audit.trace = effects.trace AND audit.subject = effects.effect_key
+               (SELECT 1 FROM audit WHERE audit.subject = effects.effect_key
                AND audit.action IN ('effect.absent', 'effect.rejected')) LIMIT 20""",
         ),
     ),
@@ -253,7 +253,7 @@ ALL: tuple[Invariant, ...] = (
             "not_shown",
             f"""SELECT documents.effect_key, documents.number FROM documents JOIN lanes ON
                lanes.lane_id = documents.lane_id WHERE documents.kind = 'invoice' AND documents.status = 'POSTED'
-               AND documents.verified_at < :now - {_DOUBT_MICROS} AND lanes.state = 'idle'
+               AND documents.verified_at < :now - {_DOUBT_MICROS} AND lanes.state = 'idle' AND lanes.kind = 'invoice'
                AND NOT EXISTS (SELECT 1 FROM assigns WHERE assigns.lane_id = documents.lane_id
                  AND assigns.field_group = 'mirror' AND assigns.state IN ('CONFIRMED', 'REJECTED'))
                AND NOT EXISTS (SELECT 1 FROM exceptions WHERE exceptions.lane_id = documents.lane_id

@@ -382,6 +382,8 @@ audit = Table(
     UniqueConstraint("audit_id", name="audit_once"),
 )
 Index("audit_trace", audit.c.trace)
+# Few rows: that a doubt was settled by absence or refusal.
+_partial("audit_settled", "action IN ('effect.absent', 'effect.rejected')", audit.c.subject)
 audit_chain = Table(
     "audit_chain",
     metadata,

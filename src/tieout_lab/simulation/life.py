@@ -168,6 +168,8 @@ class Life:
         ]
         deed = self.choose(deeds, "deed", step)
         self.done.append(deed.__name__.strip("_"))
+        # Billing dates by the second, and people do one thing after the other.
+        await self.people.move_to(self.world.clock.business() + timedelta(seconds=1))
         try:
             await deed(step)
         except AssertionError:

@@ -38,6 +38,8 @@ def upgrade() -> None:
         sa.Column("on_lane", TEXT, primary_key=True, nullable=False),
         sa.Column("lane_id", TEXT, primary_key=True, nullable=False),
     )
+    settled = sa.text("action IN ('effect.absent', 'effect.rejected')")
+    op.create_index("audit_settled", "audit", ["subject"], sqlite_where=settled, postgresql_where=settled)
     op.add_column("effects", sa.Column("batch", TEXT, nullable=False, server_default=""))
     op.add_column("effects", sa.Column("accepted", TEXT, nullable=False, server_default=""))
     op.add_column("lanes", sa.Column("replay", TEXT, nullable=False, server_default=""))
