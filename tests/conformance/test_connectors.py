@@ -55,7 +55,7 @@ def salesforce_settings(told: Mapping[str, Any]) -> dict[str, Any]:
         "client_secret": Secret(told["client_secret"]),
         "start_date": date(2020, 1, 1),
         "timeout_seconds": TIMEOUT_SECONDS,
-        "webhook_secrets": (Secret(CURRENT), Secret(NEXT)),
+        "webhook_secrets": [Secret(CURRENT), Secret(NEXT)],
     }
 
 

@@ -57,7 +57,9 @@ def test_new_connector_is_green_at_once_but_for_what_is_left_to_write(tmp_path: 
     folder = write(tmp_path, "big_bank")
     ended = run_pytest(folder)
     assert failed(ended) == LEFT, ended.stdout
-    assert ended.stdout.count("left to write: ") == len(LEFT)
+    # Where CI is set, pytest says it once more in its summary.
+    said = [line for line in ended.stdout.splitlines() if line.startswith("E ") and "left to write: " in line]
+    assert len(said) == len(LEFT)
     assert "46 passed" in ended.stdout, ended.stdout[-500:]
 
 
