@@ -19,11 +19,15 @@ SHRINK = Statement(
     """UPDATE budgets SET allowed = CASE WHEN allowed > 1 THEN allowed / 2 ELSE 1 END, shrunk_at = :now
        WHERE connection = :connection AND shrunk_at <= :before""",
 )
+# One more for every `step` since the last refusal or the last one given back.
 RECOVER = Statement(
     "budgets.recover",
-    """UPDATE budgets SET allowed = allowed + 1,
-       shrunk_at = CASE WHEN allowed + 1 >= :most THEN 0 ELSE CAST(:now AS BIGINT) END
-       WHERE connection = :connection AND allowed < :most AND shrunk_at <= :before""",
+    """UPDATE budgets SET
+       allowed = CASE WHEN allowed + (CAST(:now AS BIGINT) - shrunk_at) / :step >= :most THEN :most
+                 ELSE allowed + (CAST(:now AS BIGINT) - shrunk_at) / :step END,
+       shrunk_at = CASE WHEN allowed + (CAST(:now AS BIGINT) - shrunk_at) / :step >= :most THEN 0
+                   ELSE CAST(:now AS BIGINT) END
+       WHERE connection = :connection AND allowed < :most AND shrunk_at <= CAST(:now AS BIGINT) - :step""",
 )
 SLICES = Statement(
     "permits.all",

@@ -29,6 +29,7 @@ def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
     described: dict[str, dict[str, Any]] = {
         "salesforce": {
             "url": url,
+            "pubsub_url": url,
             "org_id": bodies.ORG,
             "consumer_key": "bench",
             "username": "bench@tieout.example",
@@ -50,7 +51,8 @@ def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
     text = path.read_text()
     text = text.replace("in_flight = 10\n", f"in_flight = {in_flight}\nbatch_size = 0\n")
     text = text.replace(
-        "poll_seconds = 60\n", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\n"
+        "poll_seconds = 60\n",
+        f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\nper_endpoint_second = 0\n",
     )
     text = text.replace(
         f"poll_seconds = {_SELDOM}\ntimeout", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\ntimeout"
