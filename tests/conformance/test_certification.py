@@ -160,6 +160,8 @@ TOGETHER: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("batch-tasks", {"operation": "job.get", "fields": {"items": [{"id": "1"}]}}),
         ("batch-results", {"operation": "job.get", "fields": {"o:errorDetails.0.o:errorCode": "OTHER"}}),
         ("transform-replace", {"operation": "creditMemo.get", "fields": {"item.items.0.amount": 100}}),
+        ("currency-precision", {"operation": "suiteql", "fields": {"items.0.currencyprecision": "3"}}),
+        ("credit-hold-auto", {"operation": "customer.get", "fields": {"creditHoldOverride": {"id": "OFF"}}}),
     ],
     "stripe": [
         (
@@ -180,6 +182,10 @@ TOGETHER: dict[str, list[tuple[str, dict[str, Any]]]] = {
         (
             "payment_record.invoices",
             {"operation": "invoice_payments.list", "fields": {"data.0.amount_paid": 1}},
+        ),
+        (
+            "payment_record.refund",
+            {"operation": "credit_notes.retrieve", "fields": {"refunds.0.amount_refunded": 1}},
         ),
         ("events.version", {"operation": "events.retrieve", "fields": {"api_version": None}}),
     ],

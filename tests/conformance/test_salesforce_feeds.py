@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -208,6 +210,33 @@ async def test_seventy_two_hours_later_the_replay_id_is_refused(
         await RealClock().sleep(0.1)
     assert {made, late} <= told
     assert presets(twin) == ["LATEST", "CUSTOM", "LATEST"]
+
+
+@pytest.mark.parametrize("how", ["the org moved", "damaged in our store"])
+async def test_a_replay_id_that_the_vendor_does_not_know(
+    twin: Served, crm: SalesforceConnection, world: World, how: str
+) -> None:
+    cursor, customer = await established(twin, crm)
+    twin.act("lose_events", lose=True)
+    lost = deal(twin, customer)["id"]
+    if how == "the org moved":
+        twin.act("reset_event_bus")
+    else:
+        saved = json.loads(cursor)
+        saved["stream"]["replay"] = base64.b64encode(bytes(10)).decode()
+        cursor = json.dumps(saved)
+        crm = opened(twin, world)
+    twin.act("lose_events", lose=False)
+    _, cursor = await until(crm, cursor, "Opportunity.changed", lost, seconds=15)
+    for _ in range(100):
+        cursor = (await crm.poll(cursor)).cursor
+        if presets(twin) == ["LATEST", "CUSTOM", "LATEST"]:
+            break
+        await RealClock().sleep(0.1)
+    assert presets(twin) == ["LATEST", "CUSTOM", "LATEST"]
+    # And the stream tells again, from a position of its own.
+    made = deal(twin, customer)["id"]
+    await until(crm, cursor, "Opportunity.changed", made)
 
 
 @pytest.mark.parametrize("cursor", ['{"v":1,"objects":{},"stream":{"replay":"!!"}}', "nonsense", '{"v":9}'])

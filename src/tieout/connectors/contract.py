@@ -18,7 +18,7 @@ from tieout.canonical.change import ChangeEvent
 from tieout.canonical.ids import Ref
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.model import Value
-from tieout.canonical.outcome import FindOutcome, Misconfigured, SendOutcome
+from tieout.canonical.outcome import FindOutcome, Misconfigured, Rejected, SendOutcome
 from tieout.canonical.write import Fields, Write
 from tieout.ports import Chance, Clock, Transport
 
@@ -221,6 +221,14 @@ class Writer(Protocol, metaclass=Capability):
 
     async def send(self, operation: str, write: Write, keys: Keys) -> SendOutcome: ...
     async def find(self, operation: str, write: Write, keys: Keys, sent_at: datetime) -> FindOutcome: ...
+
+
+@runtime_checkable
+class Prechecker(Protocol, metaclass=Capability):
+    """Why a write could never be made as it is: known from the write alone, without asking anybody. Empty when nothing
+    speaks against it; `send` may still be refused."""
+
+    def precheck(self, operation: str, write: Write) -> tuple[Rejected, ...]: ...
 
 
 @runtime_checkable

@@ -42,7 +42,7 @@ _READS = (
     "poll fetch read_back statuses verify_document documents contract_lines balances periods codes credit_hold"
 ).split()
 _WRITES = ("send", "assign")
-_KEPT = ("identity", "check", "operations", "approves", "poll_seconds", "assign_traits", "usage", "name")
+_KEPT = ("identity check operations approves precheck poll_seconds assign_traits usage name").split()
 _INBOUND = ("verify", "parse", "accepts_webhooks")
 
 

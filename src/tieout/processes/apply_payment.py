@@ -48,8 +48,9 @@ async def apply_payment(run: Run, ref: Ref) -> None:
     receipt = await run.create(entity.erp, "payment.create", write, source=ref, facts=facts)
     receipt = await run.posted(entity.erp, "payment.create", receipt, source=ref)
     settled, missing = await _applications(run, payment, entity, customer)
-    if settled:
-        target = Ref(connection=entity.erp, kind="payment", id=receipt.external_id)
+    target = Ref(connection=entity.erp, kind="payment", id=receipt.external_id)
+    if settled or run.assigned(target, "applications"):
+        # The whole list, the empty one too: what it settles no longer is open again.
         fields: Fields = {"applications": settled, "currency": payment.currency}
         await run.assign(target, "applications", fields)
     await show_at_billing(run, ref, receipt, "applied" if not missing else "partly applied")

@@ -10,12 +10,14 @@ from tieout.canonical.ids import Ref
 from tieout.canonical.model import Value
 from tieout.canonical.order import Order
 from tieout.canonical.outcome import NotFound
-from tieout.canonical.party import Customer
+from tieout.canonical.party import Customer, LegalEntity
+from tieout.connectors.contract import Prechecker
 from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import Facts, Ignored, Parked
 from tieout.masterdata.fault import Fault
 from tieout.masterdata.preflight import CreditStanding, preflight
+from tieout.processes.subscription import subscription_of
 
 
 class Activation(Value, frozen=True):
@@ -51,6 +53,8 @@ async def close_won(run: Run, ref: Ref) -> None:
         accepted=accepted,
         siblings=await _siblings(run, order),
     )
+    if not faults and accepted is None and entity is not None:
+        faults = _never_billed(run, order, entity)
     if faults:
         await _park(run, order, faults, accepted)
     if accepted is None:
@@ -113,6 +117,23 @@ async def _siblings(run: Run, order: Order) -> tuple[Order, ...]:
         other
         for other in await run.records("order", Order)
         if other.account == order.account and other.ref != order.ref
+    )
+
+
+def _never_billed(run: Run, order: Order, entity: LegalEntity) -> tuple[Fault, ...]:
+    """What billing could not hold, though the deal is sound: said before it is accepted, while it can be mended."""
+    api = run.connection(entity.billing).api
+    if not isinstance(api, Prechecker):
+        return ()
+    write = subscription_of(run, order, entity, customer="")
+    return tuple(
+        Fault(
+            code=refused.code,
+            message=f"{entity.billing} cannot bill it: {refused.message}.",
+            remedy="Mend it on the deal.",
+            field="lines",
+        )
+        for refused in api.precheck("subscription.create", write)
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 
 from tieout_lab.bench.children import Child, cpu_seconds, resident_mb, steer
+from tieout_lab.bench.crm import SLOTS as SLOTS_OF_CRM
+from tieout_lab.bench.crm import write_back
 from tieout_lab.bench.erp import SLOTS, documents_per_hour
 from tieout_lab.bench.setting import Bench, Hub, fresh
 from tieout_lab.bench.stub import FLOW
@@ -304,6 +306,18 @@ def erp_documents(bench: Bench) -> Measured:
     return Measured(name="erp_documents", figures=figures, goals=goals)
 
 
+def crm_write_back(bench: Bench) -> Measured:
+    """Ten thousand records back into the CRM, on the virtual clock: calls that the org sees."""
+    del bench  # no machine and no database is in it
+    found = write_back(10_000)
+    goals = [
+        Goal(name="CRM calls for 10,000 records", value=found["calls"], asked=60, at_least=False),
+        Goal(name="CRM records written", value=found["records"], asked=10_000),
+        Goal(name="CRM calls at once", value=found["most_in_flight"], asked=SLOTS_OF_CRM, at_least=False),
+    ]
+    return Measured(name="crm_write_back", figures=found, goals=goals)
+
+
 MEASURES = {
     "stub": stub_alone,
     "end_to_end": end_to_end,
@@ -313,4 +327,5 @@ MEASURES = {
     "hot_lanes": hot_lanes,
     "memory": memory,
     "erp_documents": erp_documents,
+    "crm_write_back": crm_write_back,
 }

@@ -116,6 +116,11 @@ class Business:
             reference=f"WIRE {amount}",
         )
 
+    async def detach(self, invoice: str, payment: str, entity: str = "us") -> Any:
+        """Take a payment off an invoice again."""
+        given = {"invoice": invoice, "payment": payment}
+        return await self.world.act("stripe", "detach_payment", account=ACCOUNT[entity], **given)
+
     async def credit(self, invoice: str, net: int, *, refund: bool | str = False, entity: str = "us") -> Any:
         """So much, without tax, of the invoice's largest line; what was paid of it is refunded to the card (`refund`),
         `outside`, or kept as the customer's balance."""

@@ -45,6 +45,19 @@ def test_a_customer_is_upserted_by_external_id(client: Client) -> None:
     assert client.get("customer?q=" + 'externalId IS "C1"')["items"][0]["id"] == id_
 
 
+def test_a_customer_shows_its_credit_hold_limit_and_balance(client: Client) -> None:
+    id_ = client.customer("C1", creditLimit=50)
+    client.invoice(id_, "K1")
+    shown = client.get(f"customer/{id_}?fields=creditHoldOverride,creditLimit,balance")
+    assert shown["creditHoldOverride"] == {"id": "AUTO", "refName": "Auto"}
+    assert shown["creditLimit"] == 50
+    assert shown["balance"] == client.get(f"invoice/{client.get('invoice')['items'][0]['id']}")["total"]
+    client.send("PATCH", f"customer/{id_}", {"creditHoldOverride": {"id": "ON"}})
+    assert client.get(f"customer/{id_}")["creditHoldOverride"]["id"] == "ON"
+    refused = client.send("PATCH", f"customer/{id_}", {"creditHoldOverride": {"id": "MAYBE"}})
+    assert (refused.status, client.get(f"customer/{id_}")["creditHoldOverride"]["id"]) == (400, "ON")
+
+
 def test_customer_refusals(client: Client) -> None:
     client.customer("C1")
     taken = client.send("POST", "customer", {"companyName": "acme c1", "subsidiary": {"id": "1"}})

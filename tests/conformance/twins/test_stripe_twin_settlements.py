@@ -73,3 +73,24 @@ def test_a_dispute_takes_the_money_and_its_end_decides(twin: World, *, won: bool
     assert ("charge.dispute.funds_reinstated" in kinds) is won
     with pytest.raises(Exception, match=closed.status):
         client.v1.disputes.close(found.id)
+
+
+def test_a_payment_that_is_taken_off_its_invoice_leaves_it_open(twin: World) -> None:
+    client = twin.client()
+    invoice = invoiced(client, 100_00)
+    twin.act("pay_invoice", account="acct_us", invoice=invoice.id)
+    (part,) = client.v1.invoice_payments.list({"invoice": invoice.id, "status": "paid"}).data
+    intent = part.payment.payment_intent
+    twin.act("detach_payment", account="acct_us", invoice=invoice.id, payment=intent)
+    now = client.v1.invoices.retrieve(invoice.id)
+    assert (now.status, now.amount_paid, now.amount_remaining) == ("open", 0, 100_00)
+    assert now.status_transitions.paid_at is None
+    assert client.v1.invoice_payments.list({"invoice": invoice.id, "status": "paid"}).data == []
+    assert client.v1.payment_intents.retrieve(intent).status == "succeeded"
+    # Its event is a preview's as well, which this version's list of types does not have.
+    events = twin.act("snapshot", account="acct_us", kinds=["events"])["acct_us"]["events"]
+    (told,) = [one for one in events if one["type"] == "invoice_payment.detached"]
+    assert told["data"]["object"]["id"] == part.id
+    twin.act("pay_invoice", account="acct_us", invoice=invoice.id)
+    assert client.v1.invoices.retrieve(invoice.id).status == "paid"
+    assert len(client.v1.charges.list().data) == 2

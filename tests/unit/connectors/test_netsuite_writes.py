@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -36,7 +37,14 @@ from tieout.canonical.outcome import (
     Transient,
 )
 from tieout.canonical.party import Address
-from tieout.canonical.write import ApproveWrite, CustomerWrite, PaymentWrite, RefundWrite
+from tieout.canonical.write import (
+    ApproveWrite,
+    CustomerWrite,
+    DocumentWrite,
+    PaymentWrite,
+    RefundWrite,
+    Write,
+)
 from tieout.connectors.http import decode_json
 from tieout.ports import TransportError
 
@@ -335,6 +343,49 @@ async def test_applications_replace_the_whole_list_and_are_read_back_in_order() 
     )
     assert [one["doc"] for one in body["apply"]["items"]] == [{"id": "3"}, {"id": "1"}]
     assert await connection.read_back(target, "applications", fields) == fields  # type: ignore[arg-type]
+
+
+DINAR = {"id": "9", "symbol": "KWD", "currencyprecision": "2"}
+_WRITES = [
+    ("invoice.create", lambda fils: dinars(fils)),
+    ("payment.create", lambda fils: msgspec.structs.replace(PAYMENT, currency="KWD", amount_minor=fils)),
+    ("refund.create", lambda fils: RefundWrite(
+        source=Ref(connection="billing", kind="refund", id="re_1"), entity="us", subsidiary="1", customer="901",
+        account="1050", currency="KWD", amount_minor=fils, day=date(2026, 1, 31), settles=(("3", fils),), journal=(),
+    )),
+]  # fmt: skip
+
+
+def dinars(fils: int) -> DocumentWrite:
+    lines = tuple(msgspec.structs.replace(line, net_minor=fils, taxes=()) for line in invoice().lines)
+    return invoice(currency="KWD", lines=lines, net_minor=2 * fils, tax_minor=0, total_minor=2 * fils)
+
+
+@pytest.mark.parametrize(("operation", "write"), _WRITES, ids=[operation for operation, _ in _WRITES])
+async def test_an_amount_that_the_account_would_round_is_refused_before_it_is_sent(
+    operation: str, write: Callable[[int], Write]
+) -> None:
+    account = Account(on("POST", "/record/v1/", made(1)))
+    account.tables["currency"].append(DINAR)
+    outcome = await connect(account).send(operation, write(1_235), KEYS)
+    assert isinstance(outcome, Rejected)
+    assert (outcome.code, "1.235 KWD" in outcome.message) == ("AMOUNT_PRECISION", True)
+    assert account.sent("POST") == []
+    assert isinstance(await connect(account).send(operation, write(1_230), KEYS), Confirmed)
+    assert b"1.23" in account.sent("POST")[0].body
+    # What queries do not show is not checked.
+    account.tables["currency"] = [*account.tables["currency"][:-1], {"id": "9", "symbol": "KWD"}]
+    assert isinstance(await connect(account).send(operation, write(1_235), KEYS), Confirmed)
+
+
+async def test_an_application_that_the_account_would_round_is_refused_before_it_is_sent() -> None:
+    account = Account(on("PATCH", "/customerPayment/700?replace=apply", canned(b"", 204)))
+    account.tables["currency"].append(DINAR)
+    target = Ref(connection="netsuite-main", kind="payment", id="700")
+    for fils, outcome in ((1_235, Rejected), (1_230, Confirmed)):
+        fields = {"applications": (("3", fils),), "currency": "KWD"}
+        assert isinstance(await connect(account).assign(target, "applications", fields, KEYS), outcome)  # type: ignore[arg-type]
+    assert len(account.sent("PATCH")) == 1
 
 
 async def test_unknown_field_is_refused_before_anything_is_sent() -> None:

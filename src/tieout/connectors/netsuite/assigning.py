@@ -62,6 +62,7 @@ class Assigning(Batching):
             applications = fields.get("applications")
             if isinstance(applications, tuple):
                 currency = str(fields.get("currency") or "") or await self._currency(target)
+                await self.code_tables.check_amounts(currency, (amount for _, amount in applications))
                 path = f"{RECORD[target.kind]}/{target.id}?replace=apply"
                 return path, {"apply": outbound.apply_list(applications, currency)}
         names = ", ".join(sorted(fields))

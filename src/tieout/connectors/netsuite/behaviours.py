@@ -124,9 +124,15 @@ BEHAVIOURS = (
         "Applications are lines of type Payment in the link table.",
     ),
     _one(
+        "currency-precision",
+        "documented",
+        HELP,
+        "An account keeps each currency with two decimals or with none, as its record says, and rounds to them.",
+    ),
+    _one(
         "credit-hold-auto",
         "assumed",
         BROWSER,
-        "AUTO holds a customer whose balance is over the credit limit.",
+        "A customer shows creditHoldOverride (AUTO unless set), creditLimit and the balance that is open now.",
     ),
 )

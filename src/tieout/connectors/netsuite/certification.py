@@ -13,7 +13,7 @@ import msgspec
 
 from tieout.canonical.outcome import Failure, Rejected
 from tieout.connectors.contract import Probe, Verdict, World, seen, untestable
-from tieout.connectors.netsuite.batch_probes import BatchProbes
+from tieout.connectors.netsuite.batch_probes import BatchProbes, whole
 from tieout.connectors.netsuite.client import eid, text
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.refusals import CATCH_ALL, DUPLICATE, PERIOD_CLOSED, refusal
@@ -25,7 +25,6 @@ UNTESTABLE = {
     "netsuite.invalid-login-overload": "would overload an account that others use",
     "netsuite.rejected-concurrency": "would overload an account that others use",
     "netsuite.query-rows": "needs an account with more than 100,000 rows in one table",
-    "netsuite.credit-hold-auto": "no probe yet: needs a customer over a credit limit, a setting of the account",
 }
 
 
@@ -50,6 +49,12 @@ class NetSuiteCertification(BatchProbes):
             _probe("visibility", self._visible, invoice),
             _probe("amount-wins", self._amount_wins, invoice),
             _probe("suiteql-types", self._types, invoice),
+            _probe("currency-precision", self._precision),
+            _probe(
+                "credit-hold-auto",
+                self._credit,
+                ("a customer with a credit limit of 50.00", "an invoice of 100.00 to it"),
+            ),
             _probe(
                 "eid-insert-only",
                 self._insert_only,
@@ -181,6 +186,26 @@ class NetSuiteCertification(BatchProbes):
             and "memo" not in row
         )
         return seen(held, f"a number, a boolean and a null come as {row}")
+
+    async def _precision(self) -> Verdict:
+        rows = (await self._catalogue.code_tables.table("currency")).rows.values()
+        shown = {str(row.get("symbol")): str(row.get("currencyprecision", "")) for row in rows}
+        told = ", ".join(f"{currency} {decimals or '-'}" for currency, decimals in sorted(shown.items()))
+        if not any(shown.values()):
+            return untestable(f"queries do not show it ({told}): amounts are sent unchecked")
+        return seen(all(one in ("0", "2") for one in shown.values()), f"decimals kept: {told}")
+
+    async def _credit(self) -> Verdict:
+        limited = {**self._customer_body(self._subsidiary(), "limited"), "creditLimit": 50}
+        customer = await self._make("customer with a credit limit", "customer", limited)
+        body = await self._invoice_body("L", entity={"id": customer})
+        await self._make("invoice over the limit", "invoice", body)
+        shown = await self._client.shown(f"customer/{customer}?fields=creditHoldOverride,creditLimit,balance")
+        override = str((shown.get("creditHoldOverride") or {}).get("id", "(none)"))
+        limit, balance = whole(shown.get("creditLimit")), whole(shown.get("balance"))
+        told = f"limit 50 and an open invoice of 100: {override}, limit {limit}, balance {balance}"
+        held = (override.upper(), limit, balance) == ("AUTO", "50", "100")
+        return seen(held, f"{told}; what the account itself refuses then is a preference of its own")
 
     async def _tax_override(self) -> Verdict:
         codes = await self._catalogue.code_tables.table("tax_code")

@@ -7,11 +7,13 @@ Each kind is read whole by one query, kept for `codes_seconds`, and forgotten on
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 import msgspec
 
-from tieout.canonical.outcome import Failure, Misconfigured
+from tieout.canonical.money import exponent, to_major
+from tieout.canonical.outcome import Failure, Misconfigured, Rejected
 from tieout.connectors.netsuite.client import LOWEST_ID, NetSuiteClient, QueryRefused
 from tieout.connectors.netsuite.wire import Row
 
@@ -29,8 +31,13 @@ KINDS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-# Columns that an account has only with a feature (here: revenue recognition).
-FEATURED: dict[str, tuple[str, ...]] = {"item": ("deferredrevenueaccount",)}
+# Columns that an account has only with a feature (revenue recognition), or may not show.
+FEATURED: dict[str, tuple[str, ...]] = {
+    "item": ("deferredrevenueaccount",),
+    "currency": ("currencyprecision",),
+}
+# The vendor keeps every currency with two decimals or with none, whatever ISO 4217 says of it.
+PRECISIONS = {"0": 0, "2": 2}
 
 
 def query_of(kind: str, *, featured: bool) -> str:
@@ -174,6 +181,22 @@ class Codes:
         theirs = await self.posting_account(item_id, younger_than_seconds=MISS_SECONDS)
         if account != theirs:
             raise WrongAccount(item, account, theirs, self._client.name)
+
+    async def check_amounts(self, currency: str, amounts_minor: Iterable[int]) -> None:
+        """Refuse amounts that the account would round: dinars have three decimals, and it keeps them with two. Nothing
+        is refused where the currency's record does not show its precision. Raises UnknownCode, Failure."""
+        row = (await self.table("currency")).rows.get(await self.id("currency", currency), {})
+        kept = PRECISIONS.get(str(row.get("currencyprecision", "")))
+        if kept is None or kept >= exponent(currency):
+            return
+        step = 10 ** (exponent(currency) - kept)
+        lost = next((amount for amount in amounts_minor if amount % step), None)
+        if lost is not None:
+            message = (
+                f"{to_major(lost, currency)} {currency} would be rounded: the account keeps {currency} with {kept} "
+                "decimals; bill amounts that fit them, or post it by hand"
+            )
+            raise Failure(Rejected(code="AMOUNT_PRECISION", message=message))
 
     async def tax_types(self, codes: set[str]) -> dict[str, str]:
         """The tax type that each tax code belongs to, by code. Raises UnknownCode, Failure."""

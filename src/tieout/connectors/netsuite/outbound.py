@@ -5,6 +5,7 @@ Amounts come from the write, as plain decimal numbers; a rate is never sent, so 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 import msgspec
@@ -46,6 +47,21 @@ def reference(id: str) -> Body:
 def amount(amount_minor: int, currency: str) -> Decimal:
     """Minor units as the decimal that is sent: 1999 USD -> 19.99, 1999 JPY -> 1999."""
     return to_major(amount_minor, currency)
+
+
+def amounts_minor(write: DocumentWrite | PaymentWrite | RefundWrite) -> Iterator[int]:
+    """Every amount that a body of this write holds."""
+    match write:
+        case DocumentWrite():
+            for line in write.lines:
+                yield line.net_minor
+                for tax in line.taxes:
+                    yield from (tax.tax_minor, tax.basis_minor)
+            yield from (minor for _, minor in write.applies_to)
+        case PaymentWrite():
+            yield write.amount_minor
+        case RefundWrite():
+            yield from (minor for _, minor in write.settles)
 
 
 def plain(number: Decimal) -> Decimal:

@@ -103,6 +103,7 @@ class Writing(Looking):
                 items = await table.ids("item", {line.item for line in write.lines})
                 for line in write.lines:
                     await table.check_item(line.item, line.account, items[line.item])
+                await table.check_amounts(write.currency, outbound.amounts_minor(write))
                 ids = outbound.Ids(
                     currencies=await table.ids("currency", {write.currency}),
                     items=items,
@@ -115,6 +116,7 @@ class Writing(Looking):
                 body = outbound.document_body(write, keys.document, ids, self.config)
                 return Prepared("POST", self._document_path(write), body)
             case PaymentWrite() | RefundWrite():
+                await table.check_amounts(write.currency, outbound.amounts_minor(write))
                 ids = outbound.Ids(
                     currencies=await table.ids("currency", {write.currency}),
                     accounts=await table.ids("account", {write.account}),

@@ -20,7 +20,6 @@ UNTESTABLE = {
     "stripe.webhook.delivery": "repeats and disorder cannot be provoked from outside",
     "stripe.limits.endpoint": "would use up the calls of an account that others use",
     "stripe.create.longest": "shows only when an answer is lost",
-    "stripe.payment_record.refund": "no probe yet: it would leave refunded payments and credit notes",
 }
 
 
@@ -80,6 +79,15 @@ class StripeCertification(MoneyProbes):
                 "payment_record.invoices",
                 self._shared_out,
                 ("a reported payment of 10.00", "an invoice of 6.00 and one of 3.00, paid by it"),
+            ),
+            _probe(
+                "payment_record.refund",
+                self._refunded_outside,
+                (
+                    "a reported payment of 5.00 and its refund",
+                    "an invoice of 5.00 paid by it",
+                    "its credit note",
+                ),
             ),
             _probe("payout.parts", self._parts),
             _probe("dispute.moves", self._disputed),

@@ -9,7 +9,7 @@ from typing import TypeVar
 from tieout.canonical.change import ChangeEvent
 from tieout.canonical.ids import Ref
 from tieout.canonical.journal import AccountingPeriod
-from tieout.canonical.outcome import FindOutcome, SendOutcome
+from tieout.canonical.outcome import FindOutcome, Rejected, SendOutcome
 from tieout.canonical.write import Fields, Write
 from tieout.connectors.contract import FeedPage, Finding, Identity, Keys, ListedDocument, ListedLine, World
 from tieout.connectors.stripe.catalogue import Directory
@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 
 class StripeConnection:
-    """Inbound, ChangeFeed, Reader, Writer, Assigner, Lister, LineLister, Catalogue, Checker. Opens no socket."""
+    """Inbound, ChangeFeed, Reader, Writer, Prechecker, Assigner, Lister, LineLister, Catalogue, Checker. Opens no
+    socket."""
 
     def __init__(self, name: str, config: StripeConfig, world: World) -> None:
         self.name = name
@@ -57,6 +58,9 @@ class StripeConnection:
 
     async def find(self, operation: str, write: Write, keys: Keys, sent_at: datetime) -> FindOutcome:
         return await self._outbox.find(operation, write, keys, sent_at)
+
+    def precheck(self, operation: str, write: Write) -> tuple[Rejected, ...]:
+        return self._outbox.precheck(operation, write)
 
     async def assign(self, target: Ref, group: str, fields: Fields, keys: Keys) -> SendOutcome:
         return await self._outbox.assign(target, group, fields, keys)

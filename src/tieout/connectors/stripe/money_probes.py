@@ -174,6 +174,50 @@ class MoneyProbes(Objects):
         told = f"a payment of 1000 for invoices of 600 and 300: parts {parts}, invoices {', '.join(statuses)}"
         return seen(parts == [[600], [300]] and statuses == ["paid", "paid"], told)
 
+    async def _refunded_outside(self) -> Verdict:
+        """A reported payment of an invoice, reported as refunded, and the credit note that names that refund."""
+        customer, currency = (await self._customer())["id"], await self._currency()
+        record = await self._reported("refunded payment", currency, 500)
+        invoice = await self._billed(
+            "refunded", customer, 500, stays="paid by the reported payment, credited"
+        )
+        where = f"/v1/invoices/{invoice['id']}/attach_payment"
+        attached = await self._client.call("POST", where, {"payment_record": record["id"]})
+        group = f"certify-{self._run}"
+        form = {
+            "amount[currency]": currency,
+            "amount[value]": "500",
+            "outcome": "refunded",
+            "processor_details[type]": "custom",
+            "processor_details[custom][refund_reference]": group,
+            "refunded[refunded_at]": str(record["_paid"]),
+        }
+        reported = await self._client.call("POST", f"/v1/payment_records/{record['id']}/report_refund", form)
+        for answer in (attached, reported):
+            if answer.status != 200:
+                return untestable(f"a reported payment cannot be attached and refunded: {answer.words}")
+        part = "refunds[0][payment_record_refund]"
+        note = await self._made("credit note of a refund", "/v1/credit_notes", {
+            "invoice": invoice["id"],
+            "amount": "500",
+            "refunds[0][type]": "payment_record_refund",
+            "refunds[0][amount_refunded]": "500",
+            f"{part}[payment_record]": record["id"],
+            f"{part}[refund_group]": group,
+        })  # fmt: skip
+        self._undo.append(
+            ("credit note", "", "", {}, f"credit note {note['id']}: refunded, it cannot be voided")
+        )
+        shown = (await self._read(f"/v1/credit_notes/{note['id']}"))["refunds"]
+        ours = {"payment_record": record["id"], "refund_group": group}
+        named = [one["amount_refunded"] for one in shown if one.get("payment_record_refund") == ours]
+        listed = (await self._read("/v1/refunds", {"created[gte]": str(record["created"]), "limit": "100"}))[
+            "data"
+        ]
+        elsewhere = [one["id"] for one in listed if group in str(one) or record["id"] in str(one)]
+        told = f"the credit note names it with {named}, the list of refunds shows {', '.join(elsewhere) or 'nothing'}"
+        return seen(named == [500] and not elsewhere, told)
+
     # -- settlements ------------------------------------------------------------------------------------------------
     async def _parts(self) -> Verdict:
         page = await self._read("/v1/payouts", {"limit": str(MOST_READ)})

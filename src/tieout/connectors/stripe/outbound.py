@@ -113,6 +113,14 @@ class Outbox:
             return error.outcome
         return await self._client.post(where, body, operation=operation, keys=keys, keyed=True)
 
+    def precheck(self, operation: str, write: Write) -> tuple[Rejected, ...]:
+        """What Stripe cannot hold in one subscription. ValueError for an operation that is not ours."""
+        try:
+            self._request(operation, write, Keys(effect="", document="", wire=""))
+        except Unsendable as error:
+            return (error.outcome,)
+        return ()
+
     def _request(self, operation: str, write: Write, keys: Keys) -> tuple[str, Form]:
         if operation == "customer.create" and isinstance(write, CustomerWrite):
             return "/v1/customers", customer_body(write, keys, self._config)

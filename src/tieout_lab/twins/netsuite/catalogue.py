@@ -79,7 +79,7 @@ FLAGS = frozenset(
 )
 DAYS = frozenset("applyDate dueDate endDate reversalDate startDate tranDate".split())
 MOMENTS = frozenset("createdDate dateCreated lastModifiedDate".split())
-CHOICES = frozenset("approvalStatus status".split())
+CHOICES = frozenset("approvalStatus creditHoldOverride status".split())
 # Longest texts, of the vendor's field help.
 LIMITS = {
     "companyName": 83,

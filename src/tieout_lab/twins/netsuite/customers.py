@@ -9,7 +9,7 @@ from tieout_lab.twins.netsuite.intake import Body
 from tieout_lab.twins.netsuite.kinds import WRITE, Kind, plain_view
 from tieout_lab.twins.netsuite.state import Record
 from tieout_lab.twins.netsuite.tenant import Tenant
-from tieout_lab.twins.netsuite.values import Ref, Sublist, from_minor, stamp
+from tieout_lab.twins.netsuite.values import Choice, Ref, Sublist, from_minor, stamp
 
 # Fields with their own handling or that the account computes; everything else is kept as written.
 _OWN = {
@@ -24,6 +24,9 @@ _OWN = {
 }
 
 
+CREDIT_HOLDS = {"AUTO": "Auto", "ON": "On", "OFF": "Off"}
+
+
 class Customers(Kind):
     """`customer`. Needs companyName (or lastName of a person) and, the account being OneWorld, subsidiary."""
 
@@ -33,6 +36,7 @@ class Customers(Kind):
     def create(self, body: Body) -> Record:
         record = self.start(body)
         record.fields = {"currencies": [], "addressBook": [], "taxRegistration": [], "isInactive": False}
+        record.fields["creditHoldOverride"] = "AUTO"
         self._write(record, body)
         self.tenant.state.add(record)
         return record
@@ -62,6 +66,8 @@ class Customers(Kind):
         shown["currencyList"] = Sublist(
             [{"currency": _currency(self.tenant, currency)} for currency in currencies], "currency"
         )
+        hold = fields["creditHoldOverride"]
+        shown["creditHoldOverride"] = Choice(hold, CREDIT_HOLDS[hold])
         shown["balance"] = _balance(self.tenant, record)
         shown["dateCreated"] = stamp(record.created)
         shown.setdefault("isPerson", False)
@@ -79,6 +85,8 @@ class Customers(Kind):
             raise missing("Primary Subsidiary", path="subsidiary")
         if fields.get("email") and "@" not in str(fields["email"]).strip("@"):
             raise user_error(f"Invalid email address: {fields['email']}.", path="email")
+        if fields["creditHoldOverride"] not in CREDIT_HOLDS:
+            raise invalid_value(fields["creditHoldOverride"], "creditholdoverride", "creditHoldOverride")
         if fields.get("parent") == record.id:
             raise invalid_value(record.id, "parent", "parent")
         if not fields.get("currency"):

@@ -15,7 +15,17 @@ CURRENCIES = {
     "2": ("Euro", "EUR", 2, "€"),
     "3": ("Japanese Yen", "JPY", 0, "¥"),
     "4": ("British Pound", "GBP", 2, "£"),
+    "5": ("Swiss Franc", "CHF", 2, "CHF"),
+    "6": ("Korean Won", "KRW", 0, "₩"),
+    "7": ("Chilean Peso", "CLP", 0, "CLP"),
+    "8": ("Icelandic Krona", "ISK", 0, "kr"),
+    # Three decimals elsewhere: the vendor knows two and none.
+    "9": ("Kuwaiti Dinar", "KWD", 2, "KD"),
+    "10": ("Bahraini Dinar", "BHD", 2, "BD"),
 }
+# US dollars for one unit, of the currencies that nothing here moves.
+IN_DOLLARS = {"3": "0.0067", "4": "1.27", "5": "1.12", "6": "0.00072", "7": "0.00105", "8": "0.0072", "9": "3.25",
+              "10": "2.65"}  # fmt: skip
 SUBSIDIARIES = {"1": ("Tieout Demo Inc", "US", "1", None), "2": ("Tieout Demo KK", "JP", "3", "1")}
 # In this account the internal id of an account is its number.
 ACCOUNTS = {
@@ -199,8 +209,8 @@ def _plant_rates(tenant: Tenant) -> None:
             )
             rates[("2", "1")].append((date(year, month, 1), rate))
     start = date(2025, 1, 1)
-    rates[("3", "1")] = [(start, Decimal("0.0067"))]
-    rates[("4", "1")] = [(start, Decimal("1.27"))]
+    for currency, rate in IN_DOLLARS.items():
+        rates[(currency, "1")] = [(start, Decimal(rate))]
     rates[("1", "3")] = [(start, Decimal("149.5"))]
     rates[("2", "3")] = [(start, Decimal("163.25"))]
     rates[("4", "3")] = [(start, Decimal("190.1"))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tieout_lab.twins.salesforce.schema import SObject, declare
 
 CURRENCIES = (  # active in the org: two, no and three decimals among them
-    "USD|EUR|JPY|GBP|CHF|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|SGD|HKD|CNY|KRW|INR|BRL|MXN|ZAR|AED|KWD|BHD|CLP|VND|TND"
+    "USD|EUR|JPY|GBP|CHF|CAD|AUD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|SGD|HKD|CNY|KRW|INR|BRL|MXN|ZAR|AED|KWD|BHD|CLP|ISK|VND|TND"
 )
 _CODE = f"CurrencyIsoCode picklist:3 restricted values={CURRENCIES}\n"
 _STAMPS = """

@@ -39,9 +39,9 @@ class Actions:
     def __init__(self, twin: StripeTwin) -> None:
         self._twin = twin
         for name in (
-            "advance", "alter", "change_subscription", "close_dispute", "copy", "credit", "delete", "dispute", "limits",
-            "mark_uncollectible", "pay_invoice", "pay_out", "refund", "register_webhook", "rotate_secret",
-            "seed_catalogue", "settings", "snapshot", "void_invoice", "webhook_journal", "wire",
+            "advance", "alter", "change_subscription", "close_dispute", "copy", "credit", "delete", "detach_payment",
+            "dispute", "limits", "mark_uncollectible", "pay_invoice", "pay_out", "refund", "register_webhook",
+            "rotate_secret", "seed_catalogue", "settings", "snapshot", "void_invoice", "webhook_journal", "wire",
         ):  # fmt: skip
             twin.action(name, self._guarded(getattr(self, name)))
 
@@ -142,6 +142,16 @@ class Actions:
             invoice = account.get("invoices", one["invoice"], "invoice")
             attached.append(records.attach_record(account, invoice, record, one.get("amount")))
         return {"payment_record": plain(record), "invoice_payments": plain(attached)}
+
+    def detach_payment(self, given: dict[str, Any]) -> Any:
+        """{account, invoice, payment}: an operator takes a payment (intent or record) off an invoice."""
+        account = self._account(given)
+        invoice = account.get("invoices", given["invoice"], "invoice")
+        for payment in account.payments_of(invoice):
+            if given["payment"] in payment["payment"].values():
+                payments.detach(account, invoice, payment)
+                return {"detached": payment["id"]}
+        raise LookupError(f"{given['payment']} pays nothing of {given['invoice']}")
 
     def change_subscription(self, given: dict[str, Any]) -> Any:
         """{account, subscription, items?, proration_behavior?, ...}: as the API's parameters."""

@@ -71,6 +71,26 @@ def collect(account: Account, invoice: Obj) -> None:
                 subscription["status"] = "past_due"
 
 
+def detach(account: Account, invoice: Obj, payment: Obj) -> None:
+    """Take a payment off its invoice: the money stays received, and what it had paid is open again. The API has it as a
+    preview (2026-01-28)."""
+    if payment["status"] != "paid" or invoice["status"] not in {"open", "paid"} or invoice["amount_overpaid"]:
+        raise conflict(f"The payment cannot be detached from this {invoice['status']} invoice.")
+    amount = payment["amount_paid"]
+    with account.changing(invoice, "invoice.updated"):
+        invoice["status"] = "open"
+        invoice["status_transitions"]["paid_at"] = None
+        invoice["amount_paid"] -= amount
+        invoice["amount_remaining"] += amount
+        invoice["_payments"].remove(payment["id"])
+    del account.objects["invoice_payments"][payment["id"]]
+    if invoices.open_default(account, invoice) is None:
+        invoices.default_payment(account, invoice)
+    else:
+        invoices.follow(account, invoice)
+    account.emit("invoice_payment.detached", payment)
+
+
 # -- endpoints -----------------------------------------------------------------------------------------------------
 def _attach(call: Call) -> Obj:
     account, given = call.account, call.given
