@@ -63,6 +63,7 @@ class Company:
             name="Acme",
             CurrencyIsoCode="USD",
             Invoice_Email__c="ap@acme.example",
+            Payment_Terms__c="NET30",
             billing={
                 "street": "1 Main St",
                 "city": "Oakland",
