@@ -20,7 +20,9 @@ from tieout_lab.simulation.loop import run_virtual
 from tieout_lab.simulation.world import SimulatedWorld
 from tieout_lab.twins.kit import Request, Response
 
-SECONDS, SLOTS, LANES = 1.5, 2, 500
+SECONDS, SLOTS = 1.5, 2
+# As many as are on board of the calls that are out, and of the one that gathers meanwhile.
+LANES = (SLOTS + 1) * 200
 _CRM = "salesforce-main"
 _STARTED_AT_ONCE = 100
 

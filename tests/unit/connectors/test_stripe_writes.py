@@ -218,6 +218,9 @@ async def test_what_stripe_cannot_hold_is_rejected_before_it_is_sent(
     outcome = await api.send("subscription.create", write, KEYS)
     assert isinstance(outcome, Rejected)
     assert outcome.code == code
+    # The same, known before there is anything to send.
+    assert api.precheck("subscription.create", write) == (outcome,)
+    assert api.precheck("subscription.create", sold()) == ()
     assert transport.requests == []
 
 

@@ -209,8 +209,8 @@ def _plant_rates(tenant: Tenant) -> None:
             )
             rates[("2", "1")].append((date(year, month, 1), rate))
     start = date(2025, 1, 1)
-    for currency, rate in IN_DOLLARS.items():
-        rates[(currency, "1")] = [(start, Decimal(rate))]
+    for currency, dollars in IN_DOLLARS.items():
+        rates[(currency, "1")] = [(start, Decimal(dollars))]
     rates[("1", "3")] = [(start, Decimal("149.5"))]
     rates[("2", "3")] = [(start, Decimal("163.25"))]
     rates[("4", "3")] = [(start, Decimal("190.1"))]
