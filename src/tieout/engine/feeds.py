@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import structlog
 
-from tieout.canonical.outcome import Failure
+from tieout.canonical.outcome import Failure, Misconfigured
 from tieout.connectors.contract import ChangeFeed, FeedPage
+from tieout.engine import pinning
+from tieout.engine.exceptions import exception
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.inbox import believe_evidence, steps_to_accept
 from tieout.engine.lease import Lease
-from tieout.store import inbox, records
+from tieout.store import inbox, people, records
 from tieout.store.statements import Refused
 
 log = structlog.get_logger("tieout.feeds")
@@ -33,7 +35,11 @@ async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
             page = await feed.poll(cursor)
         except Failure as failure:
             log.warning("feed_failed", connection=connection.name, outcome=str(failure.outcome)[:300])
+            if isinstance(failure.outcome, Misconfigured) and not pinning.parked(connection):
+                await _refused(hub, connection, failure.outcome)
             return taken
+        if not hub.feeds.get(connection.name):
+            await _answers(hub, connection.name)
         if page.cursor == cursor and not page.events:
             return taken
         try:
@@ -42,6 +48,29 @@ async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
             return taken  # somebody else owns the feed by now
         if not page.more:
             return taken
+
+
+async def _refused(hub: Hub, connection: Connection, outcome: Misconfigured) -> None:
+    """Nothing more is heard from there until a person mends it, and nobody else would tell: no document is held back.
+    Who answers is asked anew first; a connection that is somebody else's is parked as a whole."""
+    name = connection.name
+    if hub.feeds.get(name) is not False:
+        hub.feeds[name] = False
+        if await pinning.is_another(hub, connection):
+            return
+    cause = f"changes are not read from {name} any more: {outcome.message}"
+    await hub.store.commit(
+        [exception(hub, "blocked_feed", name, cause, outcome.remedy, blocker=f"feed|{name}")]
+    )
+
+
+async def _answers(hub: Hub, name: str) -> None:
+    """The feed answers (again): its exception, which another process may have opened, closes by itself."""
+    for row in await hub.store.fetch(people.LIST, {}):
+        if row[1] == "blocked_feed" and row[3] == f"feed|{name}":
+            closed = {"exception_id": row[0], "now": hub.now(), "resolution": "it answers again"}
+            await hub.store.commit([(people.RESOLVE_BLOCKER, closed)])
+    hub.feeds[name] = True
 
 
 async def _take(hub: Hub, lease: Lease, name: str, page: FeedPage, revision: int) -> int:

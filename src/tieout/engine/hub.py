@@ -64,6 +64,8 @@ class Hub(msgspec.Struct, kw_only=True):
     single_operator: bool = True
     # What waits to leave together, by connection and operation.
     gatherings: dict[tuple[str, str], Any] = {}
+    # Whether a feed answered this process when it was last asked; one that never was is missing.
+    feeds: dict[str, bool] = {}
     # Swept copies of accounting periods: (ERP connection, subsidiary) -> (when, periods).
     periods: dict[tuple[str, str], tuple[datetime, tuple[AccountingPeriod, ...]]] = {}
 

@@ -134,6 +134,18 @@ async def settle(hub: Hub, connection: Connection) -> None:
         log.warning("store_unavailable", connection=connection.name, reason=str(error))
 
 
+async def is_another(hub: Hub, connection: Connection) -> bool:
+    """Ask anew who answers, because of an answer that is not ours: a connection that is somebody else's is parked. Who
+    does not say it now is left as he was."""
+    if isinstance(connection.api, Checker):
+        asked = await _ask(connection)
+        if isinstance(asked, Identity):
+            wrong = compare(connection.name, await pinned(hub, connection.name), asked)
+            if wrong is not None:
+                await _hold(hub, connection, wrong)
+    return bool(parked(connection))
+
+
 async def retest(hub: Hub, blocker: str) -> str:
     """Test a parked connection's cause again; answers what is still wrong, or nothing."""
     scope, _, name = blocker.partition("|")
