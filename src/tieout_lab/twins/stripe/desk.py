@@ -16,7 +16,7 @@ from tieout_lab.twins.kit import Request, Response, Twin
 from tieout_lab.twins.stripe import cycles
 from tieout_lab.twins.stripe.accounts import API_VERSION, Account, Obj, Settings
 from tieout_lab.twins.stripe.delivery import Webhooks
-from tieout_lab.twins.stripe.errors import Refusal, invalid
+from tieout_lab.twins.stripe.errors import Refusal, invalid, missing
 from tieout_lab.twins.stripe.form import checked
 from tieout_lab.twins.stripe.idempotency import Keys
 from tieout_lab.twins.stripe.pages import present
@@ -86,10 +86,22 @@ class Desk(Twin):
         stars = f"{key[:8]}{'*' * max(len(key) - 12, 3)}{key[-4:]}" if len(key) > 12 else "*" * len(key)
         raise Refusal(401, f"Invalid API Key provided: {stars}", executed=False)
 
+    def _own_account(self, account: Account, request: Request) -> None:
+        """A caller may name its own account; it is connected to no other."""
+        named = request.headers.get("stripe-account", account.id)
+        if named != account.id:
+            raise Refusal(
+                403,
+                f"The provided key '{account.api_key[:8]}***' does not have access to account '{named}' (or that "
+                "account does not exist). Application access may have been revoked.",
+                code="account_invalid",
+                executed=False,
+            )
+
     async def admit(self, request: Request, operation: str) -> Response | None:
         """Refuse strangers, other API versions and too many calls, before anything else."""
         try:
-            self.account_of(request)
+            self._own_account(self.account_of(request), request)
             version = request.headers.get("stripe-version", API_VERSION)
             if version != API_VERSION:
                 raise invalid(f"Invalid Stripe API version: {version} (this twin speaks {API_VERSION})")
@@ -127,6 +139,8 @@ class Desk(Twin):
                     kept.headers["Request-Id"] = request_id
                     return kept
             given = checked(shape, pairs)
+            if request.method == "GET":
+                _filters_exist(account, given)
             account.request = (request_id, key)
             result = endpoint(Call(account, given, request.params, request.path))
             body = present(account, result, given.get("expand", []))
@@ -210,6 +224,25 @@ class Desk(Twin):
         """Stop deliveries and give the connections back."""
         await super().close()
         await self.webhooks.close()
+
+
+# Filters of lists that name an object. A deleted customer can still be asked about.
+_FILTERS = {
+    "charge": "charges",
+    "customer": "customers",
+    "invoice": "invoices",
+    "payment_intent": "payment_intents",
+    "price": "prices",
+    "subscription": "subscriptions",
+}
+
+
+def _filters_exist(account: Account, given: dict[str, Any]) -> None:
+    """A list by something that there is not is refused, not empty."""
+    for name, kind in _FILTERS.items():
+        value = given.get(name)
+        if isinstance(value, str) and account.find(kind, value) is None:
+            raise missing(kind, value, name)
 
 
 def _forget_prices(account: Account, known: int) -> None:

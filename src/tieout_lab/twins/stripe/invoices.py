@@ -45,7 +45,7 @@ def draft(account: Account, customer: Obj, currency: str, reason: str, **given: 
         "default_source": None,
         "default_tax_rates": list(given.get("rates") or []),
         "description": given.get("description"),
-        "discounts": [],
+        "discounts": list(given.get("discounts") or []),
         "due_date": None,
         "effective_at": None,
         "ending_balance": None,
@@ -182,8 +182,9 @@ def finalize(account: Account, invoice: Obj) -> Obj:
     refresh(account, invoice)
     lines.add_up(account, invoice)
     now = account.now()
-    invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
-    customer["next_invoice_sequence"] += 1
+    if invoice["number"] is None:
+        invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+        customer["next_invoice_sequence"] += 1
     invoice["status"] = "open"
     invoice["automatically_finalizes_at"] = None
     invoice["status_transitions"]["finalized_at"] = now

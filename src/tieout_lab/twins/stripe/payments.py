@@ -19,7 +19,7 @@ def method_of(account: Account, invoice: Obj) -> str | None:
     """The payment method an automatic collection would use."""
     subscription = account.find("subscriptions", invoice["_subscription"] or "") or {}
     customer = account.objects["customers"][invoice["customer"]]
-    own: str | None = subscription.get("default_payment_method")
+    own: str | None = invoice.get("default_payment_method") or subscription.get("default_payment_method")
     return own or customer["invoice_settings"]["default_payment_method"] or customer["default_source"]
 
 
