@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tieout_lab.twins.stripe import currencies
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import Refusal, invalid, left_out, required
-from tieout_lab.twins.stripe.form import merged, value_of
+from tieout_lab.twins.stripe.form import UNSET, empty, merged, value_of
 from tieout_lab.twins.stripe.pages import chosen, page
 from tieout_lab.twins.stripe.search import search
 from tieout_lab.twins.stripe.tax import rounded
@@ -55,8 +55,14 @@ def new_product(account: Account, identifier: str | None, name: str) -> Obj:
     )
 
 
+def _dimensions(given: Obj) -> Obj | None:
+    """The size of a package, in inches and ounces."""
+    asked = value_of(given, "package_dimensions")
+    return None if asked is None else {name: float(value) for name, value in asked.items()}
+
+
 _PRODUCT_FIELDS = (
-    "active", "description", "images", "marketing_features", "name", "package_dimensions", "shippable",
+    "active", "description", "images", "marketing_features", "name", "shippable",
     "statement_descriptor", "tax_code", "unit_label", "url",
 )  # fmt: skip
 
@@ -67,6 +73,7 @@ def _create_product(call: Call) -> Obj:
     for name in _PRODUCT_FIELDS:
         if name in call.given:
             product[name] = value_of(call.given, name)
+    product["package_dimensions"] = _dimensions(call.given)
     product["type"] = call.given.get("type", "service")
     product["metadata"] = metadata
     call.account.emit("product.created", product)
@@ -84,14 +91,18 @@ def _create_product(call: Call) -> Obj:
 
 def _update_product(call: Call) -> Obj:
     product = _product(call)
+    if call.given.get("name") == UNSET:
+        raise empty("name")
     if (price := value_of(call.given, "default_price")) is not None:
         call.account.get("prices", price, "default_price")
     metadata = merged(product["metadata"], call.given.get("metadata"))
     with call.account.changing(product, "product.updated"):
         for name in (*_PRODUCT_FIELDS, "default_price"):
             if name in call.given:
-                empty: Any = [] if name in {"images", "marketing_features"} else None
-                product[name] = empty if call.given[name] == "" else call.given[name]
+                unset: Any = [] if name in {"images", "marketing_features"} else None
+                product[name] = unset if call.given[name] == "" else call.given[name]
+        if "package_dimensions" in call.given:
+            product["package_dimensions"] = _dimensions(call.given)
         product["metadata"] = metadata
         product["updated"] = call.account.now()
     return product

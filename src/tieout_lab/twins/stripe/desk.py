@@ -130,7 +130,7 @@ class Desk(Twin):
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         account.request = (None, None)
         self.bill()
-        prices = len(account.objects["prices"])
+        known = {kind: len(objects) for kind, objects in account.objects.items()}
         try:
             pairs = _pairs(request)
             if key is not None:
@@ -148,7 +148,7 @@ class Desk(Twin):
         except Refusal as refusal:
             answer = self._refused(refusal, request_id, key)
             if refusal.status != 402:
-                _forget_prices(account, prices)
+                _forget_new(account, known)
             if key is not None and not refusal.executed:
                 self.keys.release(account.id, key, request)
         finally:
@@ -245,10 +245,13 @@ def _filters_exist(account: Account, given: dict[str, Any]) -> None:
             raise missing(kind, value, name)
 
 
-def _forget_prices(account: Account, known: int) -> None:
-    """What a refused call had described inline was never made."""
-    for identifier in list(account.objects["prices"])[known:]:
-        del account.objects["prices"][identifier]
+def _forget_new(account: Account, known: dict[str, int]) -> None:
+    """What a refused call had made before it was refused was never made."""
+    for kind, objects in account.objects.items():
+        for identifier in list(objects)[known.get(kind, 0) :] if len(objects) > known.get(kind, 0) else ():
+            made = objects.pop(identifier)
+            if kind == "discounts":
+                account.objects["coupons"][made["source"]["coupon"]]["times_redeemed"] -= 1
 
 
 def _key(authorization: str) -> str | None:

@@ -24,7 +24,19 @@ def wanted(
     account: Account, given: Any, currency: str, param: str = "discounts", own: list[str] | None = None
 ) -> list[str]:
     """The ids of the discounts that a parameter names; a coupon becomes a new one. `own` are those already there."""
-    found = []
+    check(account, given, currency, param, own)
+    return [
+        one["discount"]
+        if "discount" in one
+        else _new_discount(account, account.objects["coupons"][one["coupon"]])["id"]
+        for one in given or []
+    ]
+
+
+def check(
+    account: Account, given: Any, currency: str, param: str = "discounts", own: list[str] | None = None
+) -> None:
+    """Refuse discounts that cannot be had, before anything is changed."""
     for place, one in enumerate(given or []):
         where = f"{param}[{place}]"
         if "promotion_code" in one:
@@ -33,14 +45,11 @@ def wanted(
             if one["discount"] not in (own or []) and account.find("discounts", one["discount"]) is None:
                 text = f"No such discount: '{one['discount']}'"
                 raise invalid(text, f"{where}[discount]", "resource_missing")
-            found.append(one["discount"])
         elif "coupon" in one:
             coupon = account.get("coupons", one["coupon"], f"{where}[coupon]")
             _redeemable(account, coupon, currency, f"{where}[coupon]")
-            found.append(_new_discount(account, coupon)["id"])
         else:
             raise required(f"{where}[coupon]")
-    return found
 
 
 def _redeemable(account: Account, coupon: Obj, currency: str, param: str) -> None:

@@ -31,6 +31,11 @@ def _create_intent(call: Call) -> Obj:
         raise left_out("manual capture", "capture_method")
     if "customer" in given:
         account.get("customers", given["customer"], "customer")
+    if given.get("confirm") and "payment_method" not in given:
+        raise conflict(
+            "You cannot confirm this PaymentIntent without a payment method.",
+            "payment_intent_unexpected_state",
+        )
     metadata = merged({}, given.get("metadata"))
     code = catalogue.currency(given["currency"])
     intent = intents.new_intent(

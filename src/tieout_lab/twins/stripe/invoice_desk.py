@@ -173,7 +173,7 @@ def _finalize(call: Call) -> Obj:
     invoice = invoice_of(call)
     if not invoice["lines"]["data"] and invoice["status"] == "draft":
         raise conflict("Nothing to invoice for customer", "invoice_no_customer_line_items")
-    if "auto_advance" in call.given:
+    if "auto_advance" in call.given and invoice["status"] == "draft":
         invoice["auto_advance"] = call.given["auto_advance"]
     invoices.finalize(call.account, invoice)
     if invoice["auto_advance"]:

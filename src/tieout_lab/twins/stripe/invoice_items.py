@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from tieout_lab.twins.stripe import catalogue, discounts, invoices, lines, tax
 from tieout_lab.twins.stripe.accounts import Account, Obj
-from tieout_lab.twins.stripe.errors import conflict, invalid, left_out, missing, required
+from tieout_lab.twins.stripe.errors import Refusal, conflict, invalid, left_out, missing, required
 from tieout_lab.twins.stripe.form import merged
 from tieout_lab.twins.stripe.invoice_desk import invoice_of
 from tieout_lab.twins.stripe.pages import in_range, page
@@ -233,25 +236,42 @@ def _draft_of(call: Call) -> Obj:
     invoice = invoice_of(call)
     if invoice["status"] != "draft":
         raise conflict("Finalized invoices can't be updated in this way.", "invoice_not_editable", "lines")
-    if "invoice_metadata" in call.given:
-        with call.account.changing(invoice, "invoice.updated"):
-            invoice["metadata"] = merged(invoice["metadata"], call.given["invoice_metadata"])
     return invoice
 
 
-def _add_lines(call: Call) -> Obj:
+@contextmanager
+def _together(call: Call) -> Iterator[Obj]:
+    """The draft of the call, whose lines change all or not at all; its metadata with them."""
     account, invoice = call.account, _draft_of(call)
-    for place, one in enumerate(call.given["lines"]):
-        where = f"lines[{place}]"
-        if "invoice_item" not in one:
-            make(account, {**one, "customer": invoice["customer"], "invoice": invoice["id"]}, where)
-            continue
-        item = account.get("invoiceitems", one["invoice_item"], f"{where}[invoice_item]")
-        if item["invoice"] is not None or item["customer"] != invoice["customer"]:
-            raise conflict("The invoice item is assigned already.", param=f"{where}[invoice_item]")
-        item["invoice"] = invoice["id"]
-        with account.changing(invoice, "invoice.updated"):
-            invoices.add_lines(account, invoice, [lines.of_invoice_item(account, item)])
+    own = [item for item in account.all("invoiceitems") if item["customer"] == invoice["customer"]]
+    before = [(one, copy.deepcopy(one)) for one in (invoice, *own)]
+    metadata = merged(invoice["metadata"], call.given.get("invoice_metadata"))
+    try:
+        yield invoice
+    except Refusal:
+        for one, was in before:
+            one.clear()
+            one.update(was)
+            account.objects["invoices" if one is invoice else "invoiceitems"].setdefault(one["id"], one)
+        raise
+    with account.changing(invoice, "invoice.updated"):
+        invoice["metadata"] = metadata
+
+
+def _add_lines(call: Call) -> Obj:
+    account = call.account
+    with _together(call) as invoice:
+        for place, one in enumerate(call.given["lines"]):
+            where = f"lines[{place}]"
+            if "invoice_item" not in one:
+                make(account, {**one, "customer": invoice["customer"], "invoice": invoice["id"]}, where)
+                continue
+            item = account.get("invoiceitems", one["invoice_item"], f"{where}[invoice_item]")
+            if item["invoice"] is not None or item["customer"] != invoice["customer"]:
+                raise conflict("The invoice item is assigned already.", param=f"{where}[invoice_item]")
+            item["invoice"] = invoice["id"]
+            with account.changing(invoice, "invoice.updated"):
+                invoices.add_lines(account, invoice, [lines.of_invoice_item(account, item)])
     return invoice
 
 
@@ -267,23 +287,24 @@ def _named(account: Account, invoice: Obj, identifier: str, where: str) -> Obj:
 
 
 def _update_lines(call: Call) -> Obj:
-    invoice = _draft_of(call)
-    for place, one in enumerate(call.given["lines"]):
-        where = f"lines[{place}]"
-        item = _named(call.account, invoice, one["id"], where)
-        rewrite(call.account, item, {k: v for k, v in one.items() if k != "id"}, where)
+    with _together(call) as invoice:
+        for place, one in enumerate(call.given["lines"]):
+            where = f"lines[{place}]"
+            item = _named(call.account, invoice, one["id"], where)
+            rewrite(call.account, item, {k: v for k, v in one.items() if k != "id"}, where)
     return invoice
 
 
 def _remove_lines(call: Call) -> Obj:
-    account, invoice = call.account, _draft_of(call)
-    for place, one in enumerate(call.given["lines"]):
-        item = _named(account, invoice, one["id"], f"lines[{place}]")
-        if one["behavior"] == "delete":
-            take_away(account, item)
-        else:
-            item["invoice"] = None
-            _unlined(account, invoice, item)
+    account = call.account
+    with _together(call) as invoice:
+        for place, one in enumerate(call.given["lines"]):
+            item = _named(account, invoice, one["id"], f"lines[{place}]")
+            if one["behavior"] == "delete":
+                take_away(account, item)
+            else:
+                item["invoice"] = None
+                _unlined(account, invoice, item)
     return invoice
 
 

@@ -103,6 +103,8 @@ def _pay(call: Call) -> Obj:
     invoice = account.get("invoices", call.path["invoice"], "invoice", status=404)
     if invoice["status"] == "draft":
         invoices.finalize(account, invoice)
+        if invoice["status"] == "paid":  # nothing was due
+            return invoice
     if invoice["status"] == "paid":
         raise conflict("Invoice is already paid", "status_transition_invalid")
     if invoice["status"] not in PAYABLE:

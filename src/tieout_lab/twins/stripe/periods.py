@@ -134,6 +134,10 @@ def checked_extras(
             (catalogue.price_for(account, extra, f"add_invoice_items[{place}]", recurring=False), extra)
         )
     same_currency([price for price, _ in [*items, *found]], "add_invoice_items")
+    for place, (price, extra) in enumerate(found):
+        where = f"add_invoice_items[{place}]"
+        tax.chosen_rates(account, extra, where=where)
+        discounts.check(account, extra.get("discounts"), price["currency"], f"{where}[discounts]")
     return found
 
 

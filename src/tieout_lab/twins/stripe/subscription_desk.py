@@ -74,7 +74,10 @@ def change(account: Account, subscription: Obj, given: Obj) -> Obj:
     )
     tax.not_beside_automatic({"automatic_tax": subscription["automatic_tax"], **given})
     rates = tax.chosen_rates(account, given, "default_tax_rates", own=subscription["default_tax_rates"])
+    trial_settings = trials.settings(given)
+    subscriptions.check_pause(account, value_of(given, "pause_collection"))
     metadata = merged(subscription["metadata"], given.get("metadata"))
+    extras = _checked_extras(account, subscription, given.get("add_invoice_items") or [])
     changes = _checked_changes(account, subscription, given.get("items") or [])
     behavior = given.get("proration_behavior", "create_prorations")
     moment = given.get("proration_date", account.now())
@@ -105,14 +108,14 @@ def change(account: Account, subscription: Obj, given: Obj) -> Obj:
                 if name in given["invoice_settings"]
             }
         if "trial_settings" in given:
-            subscription["trial_settings"] = trials.settings(given)
+            subscription["trial_settings"] = trial_settings
         _set_end(account, subscription, given, cancel)
         anew = trial is None and anchors.restarts(given, changes)
         if anew and behavior != "none":
             for item in subscription["items"]["data"]:
                 _prorate(account, subscription, item, moment, -1)
         _change_items(account, subscription, changes, "none" if anew else behavior, moment)
-        _add_extras(account, subscription, given.get("add_invoice_items") or [])
+        periods.waiting_extras(account, subscription, extras)
         own = anchors.restart(account, subscription) if anew else []
         if trial is not None:
             own = anchors.move_trial(account, subscription, trial)
@@ -189,6 +192,7 @@ def _checked_changes(
             price = catalogue.price_for(account, change, where, recurring=True)
             if price["currency"] != subscription["currency"]:
                 raise invalid("Prices must have the same `currency` field.", where)
+        subscriptions.check_extras_of_item(account, change, subscription["currency"], where, item)
         found.append((item, price, change))
     left = (
         len(by_id)
@@ -323,15 +327,15 @@ def enter_phase(account: Account, subscription: Obj, phase: Obj, extras: list[Ob
         wanted_extras = [
             {name: one[name] for name in ("price", "quantity", "metadata", "period")} for one in extras
         ]
-        _add_extras(account, subscription, wanted_extras)
+        periods.waiting_extras(account, subscription, _checked_extras(account, subscription, wanted_extras))
         if behavior == "always_invoice":
             bill_now(account, subscription)
     subscriptions.watch(account, subscription)
 
 
-def _add_extras(account: Account, subscription: Obj, extras: list[Obj]) -> None:
+def _checked_extras(account: Account, subscription: Obj, extras: list[Obj]) -> list[tuple[Obj, Obj]]:
     items: list[tuple[Obj, Obj]] = [(item["price"], {}) for item in subscription["items"]["data"]]
-    periods.waiting_extras(account, subscription, periods.checked_extras(account, extras, items))
+    return periods.checked_extras(account, extras, items)
 
 
 def bill_now(account: Account, subscription: Obj, own: list[Obj] | None = None) -> Obj | None:

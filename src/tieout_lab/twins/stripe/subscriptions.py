@@ -18,6 +18,13 @@ LEFT_OUT = (
 )  # fmt: skip
 OVER = ("canceled", "incomplete_expired")
 INCOMPLETE_FOR = 23 * 3600
+CONFIG_RANGES = {
+    "day_of_month": (1, 31),
+    "month": (1, 12),
+    "hour": (0, 23),
+    "minute": (0, 59),
+    "second": (0, 59),
+}
 LIVE = ("active", "past_due", "trialing", "incomplete", "unpaid", "paused")
 
 
@@ -39,7 +46,18 @@ def checked_items(account: Account, given: list[Obj], where: str = "items") -> l
         for place, item in enumerate(given)
     ]
     periods.same_currency([price for price, _ in found], where)
+    for place, (price, item) in enumerate(found):
+        check_extras_of_item(account, item, price["currency"], f"{where}[{place}]")
     return found
+
+
+def check_extras_of_item(
+    account: Account, item: Obj, currency: str, where: str, own: Obj | None = None
+) -> None:
+    """Refuse rates and discounts that an item cannot have; `own` is the item that there is already."""
+    standing: Obj = own or {"tax_rates": [], "discounts": []}
+    tax.chosen_rates(account, item, where=where, own=standing["tax_rates"])
+    discounts.check(account, item.get("discounts"), currency, f"{where}[discounts]", standing["discounts"])
 
 
 # -- making -------------------------------------------------------------------------------------------------------
@@ -143,6 +161,9 @@ def _start_and_anchor(account: Account, given: Obj, trial: int | None) -> tuple[
     if config and "billing_cycle_anchor" in given:
         param = "billing_cycle_anchor_config"
         raise invalid("Only one of billing_cycle_anchor and its config.", param, "parameters_exclusive")
+    for name, (least, most) in CONFIG_RANGES.items():
+        if not least <= (config or {}).get(name, least) <= most:
+            raise invalid(f"{name}: between {least} and {most}", f"billing_cycle_anchor_config[{name}]")
     anchor: int = calendar.next_occurrence(now, config) if config else given.get("billing_cycle_anchor", now)
     if anchor < now:
         raise invalid("`billing_cycle_anchor` cannot be in the past.", "billing_cycle_anchor")
@@ -356,12 +377,17 @@ def expire(account: Account, identifier: str) -> None:
 
 
 # -- pausing collection ---------------------------------------------------------------------------------------------
+def check_pause(account: Account, given: Obj | None) -> None:
+    """A pause ends in the future, or is ended by somebody."""
+    resumes = (given or {}).get("resumes_at")
+    if resumes is not None and resumes <= account.now():
+        raise invalid("`resumes_at` must be in the future.", "pause_collection[resumes_at]")
+
+
 def pause(account: Account, subscription: Obj, given: Obj | None) -> None:
     """Say what becomes of the invoices that come; None ends it."""
     resumes = (given or {}).get("resumes_at")
     if resumes is not None:
-        if resumes <= account.now():
-            raise invalid("`resumes_at` must be in the future.", "pause_collection[resumes_at]")
         account.await_time(resumes, "resume", subscription["id"])
     subscription["pause_collection"] = given and {"behavior": given["behavior"], "resumes_at": resumes}
 

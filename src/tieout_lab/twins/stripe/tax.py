@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import conflict, invalid
-from tieout_lab.twins.stripe.form import merged
+from tieout_lab.twins.stripe.form import UNSET, empty, merged
 from tieout_lab.twins.stripe.pages import chosen, page
 
 if TYPE_CHECKING:
@@ -231,6 +231,8 @@ def _retrieve(call: Call) -> Obj:
 
 def _update(call: Call) -> Obj:
     rate = _retrieve(call)
+    if call.given.get("display_name") == UNSET:
+        raise empty("display_name")
     metadata = merged(rate["metadata"], call.given.get("metadata"))
     with call.account.changing(rate, "tax_rate.updated"):
         for name in ("active", "country", "description", "display_name", "jurisdiction", "state", "tax_type"):
