@@ -98,10 +98,10 @@ def rephase(account: Account, schedule: Obj, given: list[Obj]) -> None:
         raise invalid("The current phase must be included.", "phases")
     schedules.usable_again(account, made)
     begun = (schedule["current_phase"] or {}).get("start_date")
-    past = [place for place, phase in enumerate(schedule["phases"]) if phase["end_date"] <= start]
+    past = [at for at, one in enumerate(schedule["phases"]) if active and one["end_date"] <= start]
     with account.changing(schedule, "subscription_schedule.updated"):
-        schedule["_given"] = [*(schedule["_given"][place] for place in past), *given]
-        schedule["phases"] = [*(schedule["phases"][place] for place in past), *made]
+        schedule["_given"] = [*(schedule["_given"][at] for at in past), *given]
+        schedule["phases"] = [*(schedule["phases"][at] for at in past), *made]
         schedule["_end"] = here
         if not past:
             schedule["_start"] = start

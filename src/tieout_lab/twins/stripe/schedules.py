@@ -224,6 +224,8 @@ def due(account: Account, identifier: str) -> None:
     schedule = account.find("subscription_schedules", identifier)
     if schedule is None:
         return
+    if schedule["status"] == "not_started" and account.now() < schedule["_start"]:
+        return  # it was put off
     if schedule["status"] == "not_started":
         _begin(account, schedule)
     elif schedule["status"] == "active" and account.now() < schedule["_end"]:

@@ -314,7 +314,8 @@ def invoice_for(
         return None
     invoices.add_lines(account, invoice, [*waiting, *own])
     subscription["latest_invoice"] = invoice["id"]
-    if subscription["status"] != "trialing":  # what is for one invoice waits for one that costs something
+    # What is for one invoice waits, on trial, for one that it takes something from.
+    if subscription["status"] != "trialing" or invoice["total_discount_amounts"]:
         for holder in (subscription, *subscription["items"]["data"]):
             discounts.used_once(account, holder)
     account.emit("invoice.created", invoice)
