@@ -197,6 +197,46 @@ def test_what_cannot_be_is_refused_and_leaves_nothing(billing: World) -> None:
     assert client.v1.customers.list(options={"stripe_account": "acct_us"}).data
 
 
+def test_a_payment_that_fails_and_one_that_is_taken_back(billing: World) -> None:
+    client = billing.client()
+    owner = customer(client, state="TX").id
+
+    def pays_by(name: str) -> None:
+        client.v1.customers.update(owner, {"invoice_settings": {"default_payment_method": name}})
+
+    pays_by("pm_card_visa")
+    item = [monthly("prod_PLATFORM", 100_00)]
+    made = client.v1.subscriptions.create({"customer": owner, "items": item})
+    pays_by("pm_card_chargeCustomerFail")
+    billing.advance(datetime(2026, 2, 16, tzinfo=UTC))
+    invoice = client.v1.invoices.list({"subscription": made.id}).data[0]
+    assert (invoice.status, invoice.attempt_count) == ("open", 1)
+    assert client.v1.subscriptions.retrieve(made.id).status == "past_due"
+    assert client.v1.customers.retrieve(owner).delinquent is True
+    with pytest.raises(stripe.CardError):
+        client.v1.invoices.pay(invoice.id)
+    assert client.v1.invoices.pay(invoice.id, {"payment_method": "pm_card_visa"}).status == "paid"
+    assert client.v1.subscriptions.retrieve(made.id).status == "active"
+    assert client.v1.customers.retrieve(owner).delinquent is False
+    charge = client.v1.charges.list({"customer": owner}).data[0].id
+    billing.act("dispute", account="acct_us", charge=charge)
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        client.v1.refunds.create({"charge": charge})
+    assert refused.value.code == "charge_disputed"
+    assert client.v1.refunds.list({"charge": charge}).data == []
+
+
+def test_a_draft_that_nobody_can_pay_stays_a_draft(billing: World) -> None:
+    client = billing.client()
+    draft = client.v1.invoices.create({"customer": customer(client, state="TX").id})
+    client.v1.invoice_items.create({"customer": str(draft.customer), "invoice": draft.id, "amount": 5_00})
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.invoices.pay(draft.id)
+    shown = client.v1.invoices.retrieve(draft.id)
+    assert (shown.status, shown.number) == ("draft", None)
+    assert client.v1.invoices.pay(draft.id, {"payment_method": "pm_card_visa"}).status == "paid"
+
+
 def test_search_compares_text_whatever_its_case(billing: World) -> None:
     client = billing.client()
     made = customer(client, name="Jane Doe", email="Jane@Acme.example", metadata={"crm": "001A"})

@@ -167,6 +167,14 @@ def move_balance(account: Account, customer: Obj, amount: int, currency: str, ki
     )
 
 
+def owes(account: Account, customer: str, *, late: bool) -> None:
+    """Say whether the last thing that befell an invoice of the customer was that it was not paid in time."""
+    found = account.objects["customers"][customer]
+    if found["delinquent"] != late and not found.get("deleted"):
+        with account.changing(found, "customer.updated"):
+            found["delinquent"] = late
+
+
 # -- endpoints ----------------------------------------------------------------------------------------------------
 def _create(call: Call) -> Obj:
     _check(call.given)

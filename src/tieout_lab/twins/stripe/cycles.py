@@ -20,6 +20,7 @@ from tieout_lab.twins.stripe import (
     trials,
 )
 from tieout_lab.twins.stripe.accounts import Account, Obj
+from tieout_lab.twins.stripe.customers import owes
 from tieout_lab.twins.stripe.errors import Refusal
 from tieout_lab.twins.stripe.payments import collect, method_of
 
@@ -62,6 +63,7 @@ def _overdue(account: Account, identifier: str) -> None:
     invoice = account.find("invoices", identifier)
     if invoice is None or invoice["status"] != "open" or invoice["amount_remaining"] <= 0:
         return
+    owes(account, invoice["customer"], late=True)
     subscription = account.find("subscriptions", invoice["_subscription"] or "")
     if subscription and subscription["status"] == "active":
         with account.changing(subscription, "customer.subscription.updated"):

@@ -217,6 +217,12 @@ def refund_charge(
     left = charge["amount_captured"] - charge["amount_refunded"]
     if not charge["paid"]:
         raise conflict(f"Charge {charge['id']} has not been paid.", "charge_not_refundable", "charge")
+    if any(one["charge"] == charge["id"] and one["status"] != "won" for one in account.all("disputes")):
+        raise conflict(
+            f"Charge {charge['id']} has been charged back; cannot issue a refund.",
+            "charge_disputed",
+            "charge",
+        )
     if left <= 0:
         raise conflict(
             f"Charge {charge['id']} has already been refunded.", "charge_already_refunded", "charge"

@@ -6,7 +6,7 @@ from typing import Any
 
 from tieout_lab.twins.stripe import intents, lines, tax, tax_ids
 from tieout_lab.twins.stripe.accounts import Account, Obj, listed
-from tieout_lab.twins.stripe.customers import move_balance
+from tieout_lab.twins.stripe.customers import move_balance, owes
 from tieout_lab.twins.stripe.errors import conflict
 
 DAY = 86400
@@ -339,6 +339,7 @@ def _tell_paid(account: Account, invoice: Obj) -> None:
     follow(account, invoice, "automatic")
     account.emit("invoice.paid", invoice)
     account.emit("invoice.payment_succeeded", invoice)
+    owes(account, invoice["customer"], late=False)
     subscription = account.find("subscriptions", invoice["_subscription"] or "")
     if subscription and subscription["status"] in {"past_due", "incomplete"}:
         with account.changing(subscription, "customer.subscription.updated"):
@@ -388,4 +389,5 @@ def write_off(account: Account, invoice: Obj) -> Obj:
         invoice["status_transitions"]["marked_uncollectible_at"] = account.now()
         invoice["status_details"] = {"uncollectible": {"reason": "user_forgiven"}}
     account.emit("invoice.marked_uncollectible", invoice)
+    owes(account, invoice["customer"], late=False)
     return invoice
