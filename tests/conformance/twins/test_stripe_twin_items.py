@@ -237,6 +237,22 @@ def test_a_draft_that_nobody_can_pay_stays_a_draft(billing: World) -> None:
     assert client.v1.invoices.pay(draft.id, {"payment_method": "pm_card_visa"}).status == "paid"
 
 
+def test_an_invoice_too_small_to_be_charged_is_owed(billing: World) -> None:
+    client = billing.client()
+    billing.act("settings", small_invoices="owed")
+    owner = customer(client, state="TX").id
+    for cents, status, balance in ((49, "paid", 49), (50, "open", 0)):
+        draft = client.v1.invoices.create({"customer": owner, **TERMS})
+        client.v1.invoice_items.create({"customer": owner, "invoice": draft.id, "amount": cents})
+        final = client.v1.invoices.finalize_invoice(draft.id)
+        assert (final.status, client.v1.customers.retrieve(owner).balance) == (status, balance)
+    moves = client.v1.customers.balance_transactions.list(owner).data
+    assert [(move.type, move.amount) for move in moves] == [
+        ("applied_to_invoice", -49),
+        ("invoice_too_small", 49),
+    ]
+
+
 def test_search_compares_text_whatever_its_case(billing: World) -> None:
     client = billing.client()
     made = customer(client, name="Jane Doe", email="Jane@Acme.example", metadata={"crm": "001A"})

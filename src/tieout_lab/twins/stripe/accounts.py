@@ -34,7 +34,8 @@ class Settings:
     "draft" leaves it a draft for `finalize_after_seconds` of business time, as the vendor documents.
     `item_metadata_on_lines`: subscription lines show their item's metadata beside the subscription's. The vendor
     documents the subscription's alone. `max_lines`: of one invoice. `fee_percent`, `fee_fixed`, `dispute_fee`: what the
-    gateway keeps of a charge and for a dispute, in percent and in smallest units.
+    gateway keeps of a charge and for a dispute, in percent and in smallest units. `small_invoices`: what is too small
+    to be charged stays "open"; "owed" has it paid by the customer's balance, as the vendor documents.
     """
 
     first_invoice: str = "open"
@@ -46,6 +47,7 @@ class Settings:
     fee_percent: str = "0"
     fee_fixed: int = 0
     dispute_fee: int = 0
+    small_invoices: str = "open"
 
 
 @dataclass

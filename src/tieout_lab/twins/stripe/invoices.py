@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tieout_lab.twins.stripe import intents, lines, tax, tax_ids
+from tieout_lab.twins.stripe import currencies, intents, lines, tax, tax_ids
 from tieout_lab.twins.stripe.accounts import Account, Obj, listed
 from tieout_lab.twins.stripe.customers import move_balance, owes
 from tieout_lab.twins.stripe.errors import conflict
@@ -235,6 +235,11 @@ def _apply_balance(account: Account, invoice: Obj, customer: Obj) -> None:
     if moved:
         kind = "invoice_too_small" if total < 0 else "applied_to_invoice"
         move_balance(account, customer, moved, currency, kind, invoice=invoice["id"])
+    due = invoice["amount_due"]
+    if account.settings.small_invoices == "owed" and 0 < due < currencies.LEAST.get(currency, 0):
+        # too small to be charged: paid by what the customer owes from now on
+        move_balance(account, customer, due, currency, "invoice_too_small", invoice=invoice["id"])
+        invoice["amount_due"] = 0
     invoice["amount_remaining"] = invoice["amount_due"]
     invoice["ending_balance"] = customer["_balances"].get(currency, 0)
 

@@ -33,6 +33,7 @@ REFERENCES = {
     "payment_intent": "payment_intents",
     "payment_method": "payment_methods",
     "payment_record": "payment_records",
+    "plan": "prices",
     "price": "prices",
     "product": "products",
     "refund": "refunds",
@@ -43,6 +44,10 @@ NEVER_SET = frozenset({
     "application", "on_behalf_of", "test_clock", "default_source",
     "pending_setup_intent", "latest_revision", "from_invoice", "transfer_data", "review",
     "source_transfer", "application_fee", "transfer", "account_tax_ids", "tax_code", "source",
+    "account", "failure_balance_transaction", "generated_sepa_debit", "generated_sepa_debit_mandate", "mandate", "rule",
+    "setup_attempt", "cancellation_policy", "customer_communication", "customer_signature",
+    "duplicate_charge_documentation", "receipt", "refund_policy", "service_documentation", "shipping_documentation",
+    "uncategorized_file",
 })  # fmt: skip
 
 
@@ -142,6 +147,8 @@ def _expand(account: Account, here: Any, parts: list[str], path: str) -> None:
     include = INCLUDABLE.get((str(here.get("object")), name))
     if include is not None and not isinstance(here.get(name), dict):
         here[name] = include(account, here)
+    if rest and name not in here and (rest[-1] in NEVER_SET or rest[-1] in REFERENCES):
+        return  # a part that this object does not have
     value = here.get(name)
     if isinstance(value, str) and name in REFERENCES:
         here[name] = value = _whole(account, name, value)
@@ -160,6 +167,10 @@ def _whole(account: Account, name: str, value: Any) -> Any:
     found = account.find(REFERENCES[name], value) if isinstance(value, str) else None
     if found is None:
         return value
+    if name == "plan":
+        from tieout_lab.twins.stripe.catalogue import plan_of
+
+        return plan_of(found)
     return _deleted(found) if found.get("deleted") and name != "coupon" else shown(found)
 
 
