@@ -228,6 +228,18 @@ def test_suiteql_needs_prefer_transient(client: Client) -> None:
     assert client.send("POST", "/services/rest/query/v1/suiteql", {}, prefer="transient").status == 400
 
 
+def test_links_lead_on_within_the_filter(client: Client) -> None:
+    for number in range(3):
+        client.customer(f"C{number}", companyName=f"Acme & Co {number}", entityId=f"A{number}")
+    client.customer("C9", companyName="Beta", entityId="B9")
+    body = client.get('customer?q=companyName START_WITH "Acme"&limit=2')
+    assert (body["count"], body["totalResults"], body["hasMore"]) == (2, 3, True)
+    following = next(link["href"] for link in body["links"] if link["rel"] == "next")
+    after = client.get(following.partition("/record/v1/")[2])
+    assert (after["count"], after["totalResults"], after["hasMore"]) == (1, 3, False)
+    assert not {one["id"] for one in after["items"]} & {one["id"] for one in body["items"]}
+
+
 def test_filters_of_collections(client: Client) -> None:
     first = client.customer("C1", companyName="Acme One", entityId="A1")
     second = client.customer("C2", companyName='Beta "Two"', entityId="B2", email=None)

@@ -41,13 +41,13 @@ REFERENCES = {
     "subscription": "subscriptions",
 }
 NEVER_SET = frozenset({
-    "application", "on_behalf_of", "test_clock", "default_source",
-    "pending_setup_intent", "latest_revision", "from_invoice", "transfer_data", "review",
-    "source_transfer", "application_fee", "transfer", "account_tax_ids", "tax_code", "source",
-    "account", "failure_balance_transaction", "generated_sepa_debit", "generated_sepa_debit_mandate", "mandate", "rule",
+    "application", "on_behalf_of", "test_clock", "default_source", "pending_setup_intent", "latest_revision",
+    "from_invoice", "transfer_data", "review", "source_transfer", "application_fee", "transfer",
+    "account_tax_ids", "tax_code", "source", "account", "credit_balance_transaction",
+    "failure_balance_transaction", "generated_sepa_debit", "generated_sepa_debit_mandate", "mandate", "rule",
     "setup_attempt", "cancellation_policy", "customer_communication", "customer_signature",
-    "duplicate_charge_documentation", "receipt", "refund_policy", "service_documentation", "shipping_documentation",
-    "uncategorized_file",
+    "duplicate_charge_documentation", "receipt", "refund_policy", "service_documentation",
+    "shipping_documentation", "uncategorized_file",
 })  # fmt: skip
 
 
