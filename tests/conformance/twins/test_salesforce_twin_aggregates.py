@@ -48,6 +48,19 @@ def test_a_whole_and_its_groups(org: Org) -> None:
     assert shown(org, "SELECT AccountId FROM Opportunity WHERE Name = 'none' GROUP BY AccountId") == []
 
 
+def test_parts_of_dates(org: Org) -> None:
+    soql = "SELECT CALENDAR_YEAR(CloseDate), CALENDAR_MONTH(CloseDate) m, COUNT(Id) FROM Opportunity"
+    grouped = soql + " GROUP BY CALENDAR_YEAR(CloseDate), CALENDAR_MONTH(CloseDate)"
+    assert shown(org, grouped + " ORDER BY CALENDAR_YEAR(CloseDate)") == [
+        {"expr0": 2026, "m": 11, "expr1": 4}
+    ]
+    where = "SELECT Name FROM Opportunity WHERE CALENDAR_QUARTER(CloseDate) = 4 AND DAY_ONLY(CreatedDate) = "
+    assert len(org.rows(where + "2026-11-23 ORDER BY DAY_IN_MONTH(CloseDate)")) == 4
+    assert org.rows(where + "2026-11-24") == []
+    labels = org.rows("SELECT toLabel(StageName) FROM Opportunity WHERE toLabel(StageName) = 'Closed Lost'")
+    assert [row["StageName"] for row in labels] == ["Closed Lost"]
+
+
 @pytest.mark.parametrize(
     "soql",
     [
@@ -60,6 +73,9 @@ def test_a_whole_and_its_groups(org: Org) -> None:
         "SELECT Id FROM Account HAVING COUNT(Id) > 1",
         "SELECT Name, (SELECT COUNT(Id) FROM Opportunities) FROM Account",
         "SELECT StageName FROM Opportunity GROUP BY ROLLUP(StageName)",
+        "SELECT CALENDAR_YEAR(CloseDate) FROM Opportunity",
+        "SELECT CALENDAR_YEAR(Name), COUNT(Id) FROM Opportunity GROUP BY CALENDAR_YEAR(Name)",
+        "SELECT Id FROM Opportunity WHERE HOUR_IN_DAY(CloseDate) = 1",
         "SELECT COUNT(Id) a, SUM(Amount) a FROM Opportunity",
         "SELECT StageName FROM Opportunity GROUP BY StageName ORDER BY Name",
     ],

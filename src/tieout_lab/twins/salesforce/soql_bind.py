@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from typing import Any
 
 from tieout_lab.twins.salesforce import errors, ids
 from tieout_lab.twins.salesforce.org import Org
 from tieout_lab.twins.salesforce.schema import NUMBERS, Field, SObject
-from tieout_lab.twins.salesforce.soql_dates import period
+from tieout_lab.twins.salesforce.soql_dates import PARTS, period
 from tieout_lab.twins.salesforce.soql_groups import Grouper, Grouping, asks
-from tieout_lab.twins.salesforce.soql_parse import (
+from tieout_lab.twins.salesforce.soql_text import excerpt, like
+from tieout_lab.twins.salesforce.soql_tree import (
     Aggregate,
     Compare,
     Condition,
@@ -23,10 +24,10 @@ from tieout_lab.twins.salesforce.soql_parse import (
     Query,
     SemiJoin,
 )
-from tieout_lab.twins.salesforce.soql_text import excerpt, like
 from tieout_lab.twins.salesforce.store import Row
 
 Predicate = Callable[[Row], bool]
+_NEVER = (("DAY_ONLY", "date"), ("HOUR_IN_DAY", "date"))
 _RANGED = ("<", "<=", ">", ">=")
 
 
@@ -37,8 +38,16 @@ class Column:
     through: tuple[Field, ...]
     sobject: SObject
     field: Field
+    function: str = ""
 
     def read(self, org: Org, row: Row) -> Any:
+        """Its value for a row; None where a look-up leads nowhere."""
+        value = self._stored(org, row)
+        if not self.function or value is None:
+            return value
+        return PARTS[self.function](datetime.fromisoformat(value))
+
+    def _stored(self, org: Org, row: Row) -> Any:
         for reference in self.through:
             parent = org.store.seen(reference.target or "", row.get(reference.name))
             if parent is None:
@@ -139,7 +148,13 @@ class Binder:
         found = at.get(parts[-1])
         if found is None:
             raise errors.unknown_column_in_query(parts[-1], at.name, excerpt(self.text, path.at))
-        return Column(tuple(through), at, found)
+        if not path.function:
+            return Column(tuple(through), at, found)
+        if found.type not in ("date", "datetime") or (path.function, found.type) in _NEVER:
+            text = f"field {found.name} does not support {path.function}"
+            raise self.invalid(path.at, text, "MALFORMED_QUERY")
+        part = "date" if path.function == "DAY_ONLY" else "int"
+        return Column(tuple(through), at, replace(found, type=part), path.function)
 
     def invalid(self, at: int, message: str, code: str = "INVALID_FIELD") -> errors.SalesforceError:
         """A refusal that points into the query."""
@@ -149,6 +164,9 @@ class Binder:
     def _select(
         self, plan: Plan, query: Query, item: Path | Aggregate | FieldSet | Query, *, nested: bool
     ) -> None:
+        if isinstance(item, Path) and item.function:
+            text = f"{item.function} needs a grouped query"
+            raise self.invalid(item.at, text, "MALFORMED_QUERY")
         if isinstance(item, Path) and item.alias is not None:
             text = f"only aggregate expressions use field aliasing: {item.alias}"
             raise self.invalid(item.at, text, "MALFORMED_QUERY")

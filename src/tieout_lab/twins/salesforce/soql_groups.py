@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tieout_lab.twins.salesforce import errors, values
 from tieout_lab.twins.salesforce.org import Org
 from tieout_lab.twins.salesforce.schema import NUMBERS, Field, SObject
-from tieout_lab.twins.salesforce.soql_parse import Aggregate, Compare, Condition, Join, Path, Query
+from tieout_lab.twins.salesforce.soql_tree import Aggregate, Compare, Condition, Join, Path, Query
 from tieout_lab.twins.salesforce.store import Row
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ class Grouper:
                 unnamed += item.alias is None
                 grouping.shown.append((name, self._measure(item)))
             elif isinstance(item, Path):
-                grouping.shown.append((item.alias or item.parts[-1], self._grouped(item)))
+                plain = item.parts[-1] if not item.function else f"expr{unnamed}"
+                unnamed += bool(item.function) and item.alias is None
+                grouping.shown.append((item.alias or plain, self._grouped(item)))
             else:
                 raise errors.malformed_query("Grouped query cannot use child relationships or FIELDS()")
         names = [name.lower() for name, _ in grouping.shown]

@@ -1,18 +1,29 @@
 """SOQL read into a tree. Names are not resolved here; `soql_bind.py` does that.
 
 The subset is what integrations send: field lists with parent paths and child sub-selects, COUNT(), aggregates with
-GROUP BY and HAVING, FIELDS(), WHERE with semi-joins, INCLUDES and date literals, ORDER BY, LIMIT, OFFSET. TYPEOF, date
-functions and the rest are refused by name.
+GROUP BY and HAVING, date functions, FIELDS(), WHERE with semi-joins, INCLUDES and date literals, ORDER BY, LIMIT,
+OFFSET. TYPEOF, FORMAT and the rest are refused by name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from tieout_lab.twins.salesforce import errors, values
+from tieout_lab.twins.salesforce.soql_dates import PARTS
 from tieout_lab.twins.salesforce.soql_text import Token, excerpt, tokens, unquoted
+from tieout_lab.twins.salesforce.soql_tree import (
+    Aggregate,
+    Compare,
+    Condition,
+    FieldSet,
+    Join,
+    Literal,
+    Order,
+    Path,
+    Query,
+    SemiJoin,
+)
 
 _LEFT_OUT = ("TYPEOF", "WITH", "USING", "FOR", "UPDATE", "SCOPE")
 _RESERVED = (
@@ -32,93 +43,6 @@ _RESERVED = (
 )
 _AGGREGATES = ("COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX")
 _OPERATORS = {"<>": "!="}
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A field as written: `Account.Name` is ("Account", "Name")."""
-
-    parts: tuple[str, ...]
-    at: int
-    alias: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """`SUM(Amount) total`: an aggregate function of a field, under a name where it is given one."""
-
-    function: str
-    path: Path
-    at: int
-    alias: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSet:
-    """FIELDS(ALL), FIELDS(STANDARD) or FIELDS(CUSTOM)."""
-
-    kind: str
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A value: kind is string, number, boolean, null, date, datetime or period (a date literal, with its n)."""
-
-    kind: str
-    value: Any
-    at: int
-    pattern: str = ""
-    n: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    path: Path | Aggregate
-    operator: str
-    operands: tuple[Literal, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SemiJoin:
-    path: Path
-    negated: bool
-    query: Query
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """AND or OR over parts; NOT over one."""
-
-    word: str
-    parts: tuple[Condition, ...]
-
-
-Condition = Compare | SemiJoin | Join
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    path: Path | Aggregate
-    descending: bool
-    nulls_last: bool
-
-
-@dataclass(slots=True)
-class Query:
-    """A SELECT. `source` is the object's name, or in a sub-select the child relationship's."""
-
-    source: str
-    source_at: int
-    select: list[Path | Aggregate | FieldSet | Query] = field(default_factory=list)
-    count: bool = False
-    alias: str | None = None
-    where: Condition | None = None
-    groups: list[Path] = field(default_factory=list)
-    having: Condition | None = None
-    order: list[Order] = field(default_factory=list)
-    limit: int | None = None
-    offset: int = 0
 
 
 def parse(text: str) -> Query:
@@ -194,7 +118,7 @@ class _Reader:
         self.expect("SELECT")
         query = Query("", 0)
         if self.word.is_word("COUNT") and [w.text for w in self.words[self.index + 1 :][:2]] == ["(", ")"]:
-            self.take(), self.take(), self.take()
+            self.index += 3
             query.count = True
         else:
             query.select.append(self.item())
@@ -257,10 +181,10 @@ class _Reader:
         if self.word.is_word("TYPEOF"):
             raise self.unsupported(self.word)
         first = self.name()
-        if self.word.text == "(":
+        if self.word.text == "(" and first.text.upper() not in (*PARTS, "TOLABEL"):
             return self.function(first)
         path = self.path(first)
-        return Path(path.parts, path.at, self.alias())
+        return Path(path.parts, path.at, self.alias(), path.function)
 
     def alias(self) -> str | None:
         """The name after a selected item, where the list or the clause goes on behind it."""
@@ -291,6 +215,13 @@ class _Reader:
 
     def path(self, first: Token | None = None) -> Path:
         first = first or self.name()
+        if self.word.text == "(" and first.text.upper() in (*PARTS, "TOLABEL"):
+            self.expect_mark("(")
+            inner = self.path()
+            self.expect_mark(")")
+            # a label is its value here
+            name = first.text.upper() if first.text.upper() in PARTS else inner.function
+            return Path(inner.parts, first.at, function=name)
         parts = [first.text]
         while self.accept_mark("."):
             if self.word.kind != "name":
