@@ -70,6 +70,7 @@ class Account:
     moment: int | None = None  # the business moment of the billing step under way
     request: tuple[str | None, str | None] = (None, None)  # id and idempotency key of the call under way
     counter: int = 0
+    held: list[Obj] | None = None  # events of the call under way: nobody is told of them if it is refused
 
     @property
     def livemode(self) -> bool:
@@ -147,7 +148,10 @@ class Account:
             "type": kind,
         }
         self.put("events", event)
-        self.announce(self, event)
+        if self.held is None:
+            self.announce(self, event)
+        else:
+            self.held.append(event)
 
     @contextmanager
     def changing(self, obj: Obj, kind: str | None) -> Iterator[Obj]:

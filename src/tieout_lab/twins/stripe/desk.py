@@ -141,7 +141,7 @@ class Desk(Twin):
             given = checked(shape, pairs)
             if request.method == "GET":
                 _filters_exist(account, given)
-            account.request = (request_id, key)
+            account.request, account.held = (request_id, key), []
             result = endpoint(Call(account, given, request.params, request.path))
             body = present(account, result, given.get("expand", []))
             answer = Response(200, body, self._headers(request_id, key))
@@ -149,10 +149,14 @@ class Desk(Twin):
             answer = self._refused(refusal, request_id, key)
             if refusal.status != 402:
                 _forget_new(account, known)
+                account.held = None
             if key is not None and not refusal.executed:
                 self.keys.release(account.id, key, request)
         finally:
-            account.request = (None, None)
+            account.request, held = (None, None), account.held
+            account.held = None
+        for event in held or ():
+            account.announce(account, event)
         if key is not None:
             self.keys.keep(account.id, key, request, answer)
         return answer

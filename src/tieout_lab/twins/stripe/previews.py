@@ -48,7 +48,7 @@ def _scratch(account: Account) -> Account:
     kinds = {kind: copy.deepcopy(objects) for kind, objects in account.objects.items() if kind != "events"}
     made.objects = defaultdict(dict, kinds)
     made.due = list(account.due)
-    made.announce = lambda *_: None
+    made.announce, made.held = (lambda *_: None), None
     return made
 
 
