@@ -13,6 +13,7 @@ from tieout.canonical.ids import Ref
 from tieout.engine.process import Process
 from tieout.engine.stops import Need, NotYet
 from tieout_lab.simulation.business import LINES
+from tieout_lab.twins.deviations import Deviation
 
 
 async def _parked(world, code):
@@ -114,6 +115,19 @@ def test_a_deal_that_changes_after_acceptance_is_parked(change):
         await clean(world)
 
     test()
+
+
+@simulated()
+async def test_an_invoice_of_a_status_that_nobody_knows_is_not_posted_until_it_has_one(world, people):
+    world.billing.deviations = [Deviation("invoices.retrieve", fields={"status": "settled_elsewhere"})]
+    await posted(world, people)
+    invoice = people.invoices()[0]["id"]
+    assert await erp(world, "invoice") == []
+    world.billing.deviations = []
+    account = world.billing.accounts["acct_us"]
+    account.emit("invoice.updated", account.objects["invoices"][invoice], {"description": "x"})
+    await world.rest()
+    assert len(await erp(world, "invoice")) == 1
 
 
 @simulated()

@@ -30,6 +30,8 @@ async def bill_invoice(run: Run, ref: Ref) -> None:
     """Post an invoice, its void, its write-off at the ERP of its legal entity; then show it at billing and CRM."""
     invoice = await run.read_or_wait(Invoice, ref)
     run.trace = invoice.trace or run.trace
+    if invoice.status == "pending":
+        raise Ignored("the invoice's status is not known")
     obligations = invoice.obligations()
     if not obligations:
         raise Ignored("nothing is due: the invoice is not finalised")

@@ -194,6 +194,18 @@ def test_faults_speak_the_vendors_language(served: Served) -> None:
     served.faults()
 
 
+def test_the_metadata_catalogue_as_openapi(served: Served) -> None:
+    client = Client(served)
+    answer = client.send("GET", "metadata-catalog/invoice", accept="application/swagger+json")
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/swagger+json")
+    assert answer.body["openapi"].startswith("3.")
+    assert set(answer.body["paths"]["/invoice/{id}"]) == {"delete", "get", "patch", "put"}
+    plain = client.send("GET", "metadata-catalog/invoice", accept="application/schema+json").body
+    assert answer.body["components"]["schemas"]["invoice"] == plain
+    listed = client.send("GET", "metadata-catalog/subsidiary", accept="application/swagger+json").body
+    assert set(listed["paths"]["/subsidiary/{id}"]) == {"get"}
+
+
 def test_the_metadata_catalogue_tells_custom_fields(served: Served) -> None:
     client = Client(served)
     names = [item["name"] for item in client.get("metadata-catalog")["items"]]

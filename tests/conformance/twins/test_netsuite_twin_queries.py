@@ -204,10 +204,40 @@ def test_bad_queries(client: Client, query: str, told: str) -> None:
     assert client.rows("SELECT COUNT(*) AS n FROM customer") == [{"n": "1"}]
 
 
+def test_functions_of_oracle(client: Client) -> None:
+    customer = client.customer()
+    for number in (1, 2):
+        client.plain_invoice(customer, f"K{number}", number)
+    assert client.rows("SELECT GREATEST(1, 3, 2) g, LEAST(4, 2) l, MOD(7, 4) m, CEIL(1.2) c FROM DUAL") == [
+        {"g": "3", "l": "2", "m": "3", "c": "2"}
+    ]
+    listed = "SELECT entity, LISTAGG(tranid, ', ') WITHIN GROUP (ORDER BY id DESC) AS t FROM transaction"
+    assert client.rows(listed + " GROUP BY entity") == [{"entity": customer, "t": "INV1002, INV1001"}]
+    dates = "SELECT EXTRACT(MONTH FROM trandate) m, LAST_DAY(trandate) l FROM transaction WHERE ROWNUM <= 1"
+    assert client.rows(dates) == [{"m": "1", "l": "1/31/2026"}]
+    one, two = (f"TO_DATE('2026-0{month}-15', 'YYYY-MM-DD')" for month in (4, 1))
+    assert client.rows(f"SELECT MONTHS_BETWEEN({one}, {two}) m FROM DUAL") == [{"m": "3"}]
+    assert client.rows(
+        "SELECT LPAD('7', 3, '0') l, INITCAP('acme inc') i, GREATEST(1, NULL) g FROM DUAL"
+    ) == [{"l": "007", "i": "Acme Inc"}]
+
+
 def test_suiteql_needs_prefer_transient(client: Client) -> None:
     refused = client.send("POST", "/services/rest/query/v1/suiteql", {"q": "SELECT id FROM customer"})
     assert (refused.status, refused.code, refused.error["o:errorHeader"]) == (400, "INVALID_HEADER", "Prefer")
     assert client.send("POST", "/services/rest/query/v1/suiteql", {}, prefer="transient").status == 400
+
+
+def test_links_lead_on_within_the_filter(client: Client) -> None:
+    for number in range(3):
+        client.customer(f"C{number}", companyName=f"Acme & Co {number}", entityId=f"A{number}")
+    client.customer("C9", companyName="Beta", entityId="B9")
+    body = client.get('customer?q=companyName START_WITH "Acme"&limit=2')
+    assert (body["count"], body["totalResults"], body["hasMore"]) == (2, 3, True)
+    following = next(link["href"] for link in body["links"] if link["rel"] == "next")
+    after = client.get(following.partition("/record/v1/")[2])
+    assert (after["count"], after["totalResults"], after["hasMore"]) == (1, 3, False)
+    assert not {one["id"] for one in after["items"]} & {one["id"] for one in body["items"]}
 
 
 def test_filters_of_collections(client: Client) -> None:

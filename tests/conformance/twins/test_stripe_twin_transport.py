@@ -115,7 +115,7 @@ def test_what_the_vendor_refuses_of_a_subscription(billing: World) -> None:
         {**good, "items": [monthly("prod_NONE", 100)]},
         {**good, "items": [{"price": "price_none"}]},
         {**good, "items": [{**one, "quantity": -1}]},
-        {**good, "items": [one], "trial_period_days": 3},  # left out by the twin, and said so
+        {**good, "items": [one], "trial_from_plan": True},  # left out by the twin, and said so
     ):
         with pytest.raises(stripe.InvalidRequestError):
             client.v1.subscriptions.create(given)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stripe
@@ -70,6 +71,21 @@ def test_an_endpoint_made_by_the_api_gets_only_what_it_wants(billing: World) -> 
         assert len(box.came) == 1
         stripe.Webhook.construct_event(*box.came[0], endpoint.secret)
         assert client.v1.webhook_endpoints.list().data == []
+
+
+def test_nobody_is_told_of_what_a_refused_call_had_made(billing: World) -> None:
+    client = billing.client()
+    with mailbox() as box:
+        client.v1.webhook_endpoints.create({"url": box.url, "enabled_events": ["*"]})
+        bad: Any = {"name": "X", "default_price_data": {"currency": "usd", "unit_amount": -(10**13)}}
+        with pytest.raises(stripe.InvalidRequestError):
+            client.v1.products.create(bad)
+        client.v1.products.create({"name": "Y"})
+        (came,) = box.wait(1)
+        event = json.loads(came[0])
+        assert (event["type"], event["data"]["object"]["name"]) == ("product.created", "Y")
+    logged = client.v1.events.list({"type": "product.created", "limit": 1}).data
+    assert [one.id for one in logged] == [event["id"]]
 
 
 def test_a_refused_delivery_comes_again_with_a_fresh_signature() -> None:

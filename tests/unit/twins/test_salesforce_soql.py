@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tieout_lab.twins.salesforce import ids
 from tieout_lab.twins.salesforce.errors import SalesforceError
 from tieout_lab.twins.salesforce.soql_dates import period
-from tieout_lab.twins.salesforce.soql_parse import Compare, Join, Path, Query, SemiJoin, parse
+from tieout_lab.twins.salesforce.soql_parse import parse
 from tieout_lab.twins.salesforce.soql_text import like, unquoted
+from tieout_lab.twins.salesforce.soql_tree import Compare, Join, Path, Query, SemiJoin
 from tieout_lab.twins.salesforce.values import parse_date, parse_moment
 
 
@@ -98,14 +99,13 @@ def test_unexpected_tokens(text: str, token: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "SELECT COUNT(Id) FROM Account",
-        "SELECT Name, SUM(Amount) FROM Opportunity",
-        "SELECT Name FROM Account GROUP BY Name",
+        "SELECT Name FROM Account GROUP BY ROLLUP(Name)",
+        "SELECT FORMAT(Amount) FROM Opportunity",
+        "SELECT convertCurrency(Amount) FROM Opportunity",
         "SELECT Id FROM Account FOR UPDATE",
         "SELECT Id FROM Account WITH SECURITY_ENFORCED",
         "SELECT TYPEOF Owner WHEN User THEN Id END FROM Account",
-        "SELECT toLabel(StageName) FROM Opportunity",
-        "SELECT Id FROM Account WHERE CALENDAR_YEAR(CreatedDate) = 2026",
+        "SELECT Id FROM Account USING SCOPE mine",
     ],
 )
 def test_what_is_left_out_says_so(text: str) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tieout_lab.twins.kit import Request, Response
 from tieout_lab.twins.netsuite.catalogue import SHAPES, Shape
 from tieout_lab.twins.netsuite.errors import Refusal
 from tieout_lab.twins.netsuite.intake import TRANSACTIONS
+from tieout_lab.twins.netsuite.kinds import READ
 from tieout_lab.twins.netsuite.records import COLLECTION, ROOT, base_url
 from tieout_lab.twins.netsuite.tenant import Tenant
 from tieout_lab.twins.netsuite.values import encode
 
 SCHEMA = "application/schema+json"
+OPENAPI = "application/swagger+json"
 PATH = f"{ROOT}/metadata-catalog"
 
 
 class Metadata:
     """GET metadata-catalog and metadata-catalog/{record}; `select` names several."""
 
-    def __init__(self, tenant: Tenant) -> None:
+    def __init__(self, tenant: Tenant, methods: Mapping[str, frozenset[str]]) -> None:
         self.tenant = tenant
+        self.methods = methods  # that each record type answers
 
     def handlers(self) -> list[tuple[str, Callable[[Request], Response]]]:
         """Path and handler of what is answered."""
@@ -57,8 +60,26 @@ class Metadata:
                 url=request.path,
             )
         scope = "transaction" if name in TRANSACTIONS else name
-        body = {"type": "object", "properties": self._properties(SHAPES[name], scope)}
+        body: dict[str, Any] = {"type": "object", "properties": self._properties(SHAPES[name], scope)}
+        if OPENAPI in request.headers.get("accept", ""):
+            return Response(200, encode(self._openapi(name, body)), {"content-type": OPENAPI})
         return Response(200, encode(body), {"content-type": SCHEMA})
+
+    def _openapi(self, name: str, shape: dict[str, Any]) -> dict[str, Any]:
+        """The same as an OpenAPI 3.0 document: the record's schema, and what can be done with it."""
+        whole = {"$ref": f"#/components/schemas/{name}"}
+        content = {"application/vnd.oracle.resource+json; type=singular": {"schema": whole}}
+        paths: dict[str, Any] = {f"/{name}": {}, f"/{name}/{{id}}": {}}
+        for method in sorted(self.methods.get(name, READ)):
+            place = f"/{name}" if method == "POST" else f"/{name}/{{id}}"
+            done = {"200": {"content": content}} if method == "GET" else {"204": {}}
+            paths[place][method.lower()] = {"tags": [name], "responses": done}
+        return {
+            "openapi": "3.0.1",
+            "info": {"title": "NetSuite REST API", "version": "v1"},
+            "paths": paths,
+            "components": {"schemas": {name: shape}},
+        }
 
     def _properties(self, shape: Shape, scope: str) -> dict[str, Any]:
         shown: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from tieout_lab.twins.kit import Request, Response
 from tieout_lab.twins.netsuite import filters
@@ -56,9 +57,12 @@ def page(request: Request, path: str, items: list[Any], total: int) -> dict[str,
     limit, offset = page_bounds(request)
     more = offset + limit < total
     url = base_url(request) + path
+    # a page that a link leads to is one of the same question
+    rest = [(name, value) for name, value in request.query if name not in ("limit", "offset")]
 
     def link(rel: str, at: int) -> dict[str, str]:
-        return {"rel": rel, "href": f"{url}?limit={limit}&offset={at}"}
+        query = urlencode([*rest, ("limit", limit), ("offset", at)], quote_via=quote)
+        return {"rel": rel, "href": f"{url}?{query}"}
 
     links = [link("self", offset)]
     if offset:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import calendar
+import math
 import re
 import sqlite3
 from collections.abc import Callable
@@ -171,6 +173,52 @@ def _add_months(value: Any, count: int) -> str | None:
     return marked(moment.replace(year=year, month=month + 1), time=False)
 
 
+def _part(name: str, value: Any) -> int | None:
+    """EXTRACT(part FROM date)."""
+    moment = instant(value)
+    return None if moment is None else int(getattr(moment, name))
+
+
+def _last_day(value: Any) -> str | None:
+    moment = instant(value)
+    if moment is None:
+        return None
+    last = calendar.monthrange(moment.year, moment.month)[1]
+    return marked(moment.replace(day=last), time=False)
+
+
+def _months_between(one: Any, two: Any) -> float | None:
+    """Whole months where the days are the same; else days count 31 to the month, as Oracle has it."""
+    later, earlier = instant(one), instant(two)
+    if later is None or earlier is None:
+        return None
+    months = (later.year - earlier.year) * 12 + later.month - earlier.month
+    return months + (later.day - earlier.day) / 31
+
+
+def _present(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that is null of null."""
+    return lambda *given: None if any(value is None for value in given) else run(*given)
+
+
+class _ListAgg:
+    """LISTAGG: the values of a group, in order, with something between them."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[Any, str]] = []
+        self.between, self.descending = "", False
+
+    def step(self, value: Any, between: str, key: Any, descending: int) -> None:
+        self.between, self.descending = between, bool(descending)
+        if value is not None:
+            written = printed_number(value) if isinstance(value, int | float) else str(value)
+            self.found.append((key, written))
+
+    def finalize(self) -> str | None:
+        self.found.sort(key=lambda pair: (pair[0] is None, pair[0]), reverse=self.descending)
+        return self.between.join(text for _, text in self.found) or None
+
+
 def display(tenant: Tenant, column: str, value: Any) -> str | None:
     """BUILTIN.DF: what the user interface shows for a value of a column."""
     if value is None:
@@ -214,10 +262,22 @@ def install(tenant: Tenant, base: sqlite3.Connection) -> None:
         "trunc": (-1, _trunc),
         "add_months": (2, _add_months),
         "concat": (2, lambda one, two: f"{'' if one is None else one}{'' if two is None else two}"),
+        "greatest": (-1, _present(max)),
+        "least": (-1, _present(min)),
+        "mod": (2, _present(math.fmod)),
+        "floor": (1, _present(math.floor)),
+        "ceil": (1, _present(math.ceil)),
+        "initcap": (1, _present(lambda value: str(value).title())),
+        "lpad": (3, _present(lambda value, size, fill: str(value).rjust(int(size), fill)[: int(size)])),
+        "rpad": (3, _present(lambda value, size, fill: str(value).ljust(int(size), fill)[: int(size)])),
+        "last_day": (1, _last_day),
+        "months_between": (2, _months_between),
+        "ns_part": (2, _part),
         "ns_sysdate": (0, lambda: now(time=True)),
         "ns_today": (0, lambda: now(time=False)),
     }
     for name, (arguments, run) in functions.items():
         base.create_function(name, arguments, run)
+    base.create_aggregate("ns_listagg", 4, _ListAgg)  # type: ignore[arg-type]  # the stub knows one argument
     base.create_collation("nsdate", compare_days)
     base.create_collation("nsstatus", compare_status)

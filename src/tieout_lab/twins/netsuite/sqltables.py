@@ -69,6 +69,7 @@ TABLES: dict[str, str] = {
     "salestaxitem": f"{_LIST} itemid description rate taxtype saleaccount",
     "taxtype": f"{_LIST} country description",
     "currencyrate": "id basecurrency transactioncurrency exchangerate effectivedate",
+    "dual": "dummy",
 }
 _TABLE_OF = {"serviceSaleItem": "item"}
 
@@ -97,6 +98,7 @@ class Tables:
         self.base = base
         for statement in schema():
             base.execute(statement)
+        base.execute("INSERT INTO [dual] VALUES ('X')")
 
     def refresh(self) -> None:
         """Write what has changed and can be seen; what cannot be seen yet stays for the next time."""

@@ -33,6 +33,11 @@ _FETCH = re.compile(
     r"(?:\bOFFSET\s+(?P<offset>\d+)\s+ROWS?\s+)?\bFETCH\s+(?:FIRST|NEXT)\s+(?P<count>\d+)\s+ROWS?\s+ONLY",
     re.IGNORECASE,
 )
+_EXTRACT = re.compile(r"\bEXTRACT\s*\(\s*(YEAR|MONTH|DAY)\s+FROM\b", re.IGNORECASE)
+_LISTAGG = re.compile(
+    r"\bLISTAGG\s*\(([^()]+),([^(),]+)\)\s*WITHIN\s+GROUP\s*\(\s*ORDER\s+BY\s+([^()]+?)(\s+DESC|\s+ASC)?\s*\)",
+    re.IGNORECASE,
+)
 _ROWNUM = re.compile(r"\bROWNUM\s*(<=|<|=)\s*(\d+)", re.IGNORECASE)
 _TOP = re.compile(r"^\s*SELECT\s+TOP\s+(\d+)\s+", re.IGNORECASE)
 _NOT_SUITEQL = re.compile(
@@ -153,6 +158,8 @@ def rewrite(query: str) -> str:
     text = re.sub(r"\bMINUS\b", "EXCEPT", text, flags=re.IGNORECASE)
     text = re.sub(r"\bSYSDATE\b", "ns_sysdate()", text, flags=re.IGNORECASE)
     text = re.sub(r"\bCURRENT_DATE\b", "ns_today()", text, flags=re.IGNORECASE)
+    text = _EXTRACT.sub(lambda m: f"ns_part('{m[1].lower()}', ", text)
+    text = _LISTAGG.sub(_listed, text)
     text = re.sub(r"\btransaction\b", "[transaction]", text, flags=re.IGNORECASE)
     text = _DISPLAY.sub(lambda m: f"ns_df('{m[2].lower()}', {m[1]})", text)
     if re.search(r"\bBUILTIN\b", text, re.IGNORECASE):
@@ -160,6 +167,12 @@ def rewrite(query: str) -> str:
     if limit is not None:
         text += f" LIMIT {limit}"
     return re.sub("\x00(\\d+)\x00", lambda m: literals[int(m[1])], text)
+
+
+def _listed(match: re.Match[str]) -> str:
+    value, separator, key, way = match.groups()
+    descending = int((way or "").strip().upper() == "DESC")
+    return f"ns_listagg({value}, {separator}, {key}, {descending})"
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: Any) -> int:

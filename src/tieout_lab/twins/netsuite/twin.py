@@ -81,7 +81,7 @@ class NetSuiteTwin(Twin):
 
     def _declare(self) -> None:
         self.route("POST", TOKEN_PATH, "oauth.token", self.desk.token, writes=False)
-        metadata = Metadata(self.tenant)
+        metadata = Metadata(self.tenant, {kind.type: kind.methods for kind in self.kinds.values()})
         for path, handler in metadata.handlers():
             self._serve_sync("GET", path, "metadata.get", handler)
         for kind in self.kinds.values():

@@ -85,7 +85,7 @@ class Bulk:
         if operation not in QUERIES:
             raise _refused(f"Unsupported operation: {operation}")
         plan = prepare(self.org, str(told.get("query") or ""))
-        if plan.count or plan.selection.children or plan.offset:
+        if plan.count or plan.grouping or plan.selection.children or plan.offset:
             raise _refused("Aggregates, OFFSET and nested queries are not supported in Bulk Query")
         if any(each.type == "address" for each in plan.selection.fields.values()):
             raise _refused("Selecting compound data not supported in Bulk Query")

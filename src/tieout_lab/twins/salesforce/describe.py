@@ -7,7 +7,8 @@ from typing import Any
 from tieout_lab.twins.salesforce.schema import NUMBERS, Field, Schema, SObject
 
 _SOAP = {
-    "string": "xsd:string", "textarea": "xsd:string", "picklist": "xsd:string", "email": "xsd:string",
+    "string": "xsd:string", "textarea": "xsd:string", "picklist": "xsd:string",
+    "multipicklist": "xsd:string", "email": "xsd:string",
     "phone": "xsd:string", "url": "xsd:string", "boolean": "xsd:boolean", "int": "xsd:int", "double": "xsd:double",
     "currency": "xsd:double", "percent": "xsd:double", "date": "xsd:date", "datetime": "xsd:dateTime",
     "id": "tns:ID", "reference": "tns:ID", "address": "urn:address",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tieout_lab.twins.kit import Request
 from tieout_lab.twins.salesforce import errors, ids
 from tieout_lab.twins.salesforce.soql_bind import Plan
-from tieout_lab.twins.salesforce.soql_run import matching, prepare, show
+from tieout_lab.twins.salesforce.soql_run import aggregates, matching, prepare, show
 from tieout_lab.twins.salesforce.store import Row
 from tieout_lab.twins.salesforce.values import Answer
 
@@ -64,6 +64,9 @@ class Queries:
         found = matching(self.org, plan, include_deleted=include_deleted)
         if plan.count:
             return Answer(200, {"totalSize": len(found), "done": True, "records": []})
+        if plan.grouping is not None:
+            shown = aggregates(self.org, plan, found)
+            return Answer(200, {"totalSize": len(shown), "done": True, "records": shown})
         page = self._page_size(request)
         return Answer(
             200, self._first(plan, found, request.params["version"], page, include_deleted, nested=False)

@@ -17,11 +17,12 @@ from decimal import Decimal
 from typing import Any
 
 NUMBERS = ("double", "currency", "percent")
-TEXTS = ("string", "textarea", "picklist", "email", "phone", "url", "id", "reference")
+TEXTS = ("string", "textarea", "picklist", "multipicklist", "email", "phone", "url", "id", "reference")
 _SIZES = {
     "string": 255,
     "textarea": 255,
     "picklist": 255,
+    "multipicklist": 4099,
     "email": 80,
     "phone": 40,
     "url": 255,

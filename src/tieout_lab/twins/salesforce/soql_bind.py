@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from typing import Any
 
 from tieout_lab.twins.salesforce import errors, ids
 from tieout_lab.twins.salesforce.org import Org
 from tieout_lab.twins.salesforce.schema import NUMBERS, Field, SObject
-from tieout_lab.twins.salesforce.soql_dates import period
-from tieout_lab.twins.salesforce.soql_parse import (
+from tieout_lab.twins.salesforce.soql_dates import PARTS, period
+from tieout_lab.twins.salesforce.soql_groups import Grouper, Grouping, asks
+from tieout_lab.twins.salesforce.soql_text import excerpt, like
+from tieout_lab.twins.salesforce.soql_tree import (
+    Aggregate,
     Compare,
     Condition,
     FieldSet,
@@ -21,10 +24,10 @@ from tieout_lab.twins.salesforce.soql_parse import (
     Query,
     SemiJoin,
 )
-from tieout_lab.twins.salesforce.soql_text import excerpt, like
 from tieout_lab.twins.salesforce.store import Row
 
 Predicate = Callable[[Row], bool]
+_NEVER = (("DAY_ONLY", "date"), ("HOUR_IN_DAY", "date"))
 _RANGED = ("<", "<=", ">", ">=")
 
 
@@ -35,8 +38,16 @@ class Column:
     through: tuple[Field, ...]
     sobject: SObject
     field: Field
+    function: str = ""
 
     def read(self, org: Org, row: Row) -> Any:
+        """Its value for a row; None where a look-up leads nowhere."""
+        value = self._stored(org, row)
+        if not self.function or value is None:
+            return value
+        return PARTS[self.function](datetime.fromisoformat(value))
+
+    def _stored(self, org: Org, row: Row) -> Any:
         for reference in self.through:
             parent = org.store.seen(reference.target or "", row.get(reference.name))
             if parent is None:
@@ -68,6 +79,7 @@ class Plan:
     limit: int | None
     offset: int
     count: bool
+    grouping: Grouping | None = None
 
 
 class Binder:
@@ -83,15 +95,20 @@ class Binder:
         plan = Plan(
             sobject, Selection(sobject), lambda _: True, [], [], query.limit, query.offset, query.count
         )
-        for item in query.select:
-            self._select(plan, query, item, nested=parent is not None)
+        if asks(query):
+            if parent is not None:
+                raise errors.malformed_query("Aggregates are not allowed in a child sub-select")
+            plan.grouping = Grouper(self, sobject, query).bind()
+        else:
+            for item in query.select:
+                self._select(plan, query, item, nested=parent is not None)
         if query.where is not None:
             plan.where = self._condition(sobject, query, query.where)
             plan.keys = list(self._keys(sobject, query, query.where))
-        for order in query.order:
-            column = self._column(sobject, query, order.path)
+        for order in query.order if plan.grouping is None else ():
+            column = self.column(sobject, query, order.path)
             if not column.field.filterable:
-                raise self._invalid(
+                raise self.invalid(
                     order.path.at, f"field '{column.field.name}' can not be sorted in a query call"
                 )
             plan.order.append((column, order.descending, order.nulls_last))
@@ -109,13 +126,17 @@ class Binder:
             raise SalesforceTypeError(query.source, where)
         return self.org.schema.objects[parent.children[query.source.lower()][0]]
 
-    def _column(self, sobject: SObject, query: Query, path: Path) -> Column:
+    def column(self, sobject: SObject, query: Query, path: Path | Aggregate) -> Column:
+        """The column that a path means; INVALID_FIELD where there is none."""
+        if isinstance(path, Aggregate):
+            text = "an aggregate function needs a grouped query"
+            raise self.invalid(path.at, text, "MALFORMED_QUERY")
         parts = list(path.parts)
         names = {sobject.name.lower(), (query.alias or sobject.name).lower()}
         if len(parts) > 1 and parts[0].lower() in names and parts[0].lower() not in sobject.parents:
             parts.pop(0)
         if len(parts) > 6:
-            raise self._invalid(path.at, "Relationship paths of more than 5 levels are not supported")
+            raise self.invalid(path.at, "Relationship paths of more than 5 levels are not supported")
         through: list[Field] = []
         at = sobject
         for part in parts[:-1]:
@@ -127,13 +148,28 @@ class Binder:
         found = at.get(parts[-1])
         if found is None:
             raise errors.unknown_column_in_query(parts[-1], at.name, excerpt(self.text, path.at))
-        return Column(tuple(through), at, found)
+        if not path.function:
+            return Column(tuple(through), at, found)
+        if found.type not in ("date", "datetime") or (path.function, found.type) in _NEVER:
+            text = f"field {found.name} does not support {path.function}"
+            raise self.invalid(path.at, text, "MALFORMED_QUERY")
+        part = "date" if path.function == "DAY_ONLY" else "int"
+        return Column(tuple(through), at, replace(found, type=part), path.function)
 
-    def _invalid(self, at: int, message: str, code: str = "INVALID_FIELD") -> errors.SalesforceError:
+    def invalid(self, at: int, message: str, code: str = "INVALID_FIELD") -> errors.SalesforceError:
+        """A refusal that points into the query."""
         return errors.SalesforceError(400, code, f"{excerpt(self.text, at)}{message}")
 
     # -- select -------------------------------------------------------------------------------------------------
-    def _select(self, plan: Plan, query: Query, item: Path | FieldSet | Query, *, nested: bool) -> None:
+    def _select(
+        self, plan: Plan, query: Query, item: Path | Aggregate | FieldSet | Query, *, nested: bool
+    ) -> None:
+        if isinstance(item, Path) and item.function:
+            text = f"{item.function} needs a grouped query"
+            raise self.invalid(item.at, text, "MALFORMED_QUERY")
+        if isinstance(item, Path) and item.alias is not None:
+            text = f"only aggregate expressions use field aliasing: {item.alias}"
+            raise self.invalid(item.at, text, "MALFORMED_QUERY")
         if isinstance(item, Query):
             if nested:
                 raise errors.malformed_query(
@@ -147,12 +183,12 @@ class Binder:
         elif isinstance(item, FieldSet):
             if item.kind != "STANDARD" and (query.limit is None or query.limit > 200):
                 text = "The SOQL FIELDS function must have a LIMIT of at most 200"
-                raise self._invalid(item.at, text, "MALFORMED_QUERY")
+                raise self.invalid(item.at, text, "MALFORMED_QUERY")
             for each in plan.sobject.fields.values():
                 if item.kind == "ALL" or each.custom == (item.kind == "CUSTOM"):
                     self._show(plan.selection, Column((), plan.sobject, each))
         else:
-            self._show(plan.selection, self._column(plan.sobject, query, item))
+            self._show(plan.selection, self.column(plan.sobject, query, item))
 
     def _show(self, selection: Selection, column: Column) -> None:
         at = selection
@@ -176,19 +212,20 @@ class Binder:
             if condition.word == "AND":
                 return lambda row: all(part(row) for part in parts)
             return lambda row: any(part(row) for part in parts)
-        column = self._column(sobject, query, condition.path)
+        column = self.column(sobject, query, condition.path)
         if not column.field.filterable:
-            raise self._invalid(
+            raise self.invalid(
                 condition.path.at, f"field '{column.field.name}' can not be filtered in a query call"
             )
         if isinstance(condition, SemiJoin):
             return self._semi_join(column, condition)
-        tests = [self._test(column.field, condition.operator, each) for each in condition.operands]
+        tests = [self.test(column.field, condition.operator, each) for each in condition.operands]
         org = self.org
-        if len(tests) == 1 and condition.operator != "NOT IN":
+        every = condition.operator in ("NOT IN", "EXCLUDES")
+        if len(tests) == 1 and not every:
             test = tests[0]
             return lambda row: test(column.read(org, row))
-        if condition.operator == "NOT IN":
+        if every:
             return lambda row: all(test(column.read(org, row)) for test in tests)
         return lambda row: any(test(column.read(org, row)) for test in tests)
 
@@ -196,10 +233,10 @@ class Binder:
         from tieout_lab.twins.salesforce.soql_run import matching
 
         if column.field.type not in ("id", "reference"):
-            raise self._invalid(condition.path.at, "semi join sub-selects need an id field on the left")
+            raise self.invalid(condition.path.at, "semi join sub-selects need an id field on the left")
         plan = self.bind(condition.query)
         inner = [
-            self._column(plan.sobject, condition.query, item)
+            self.column(plan.sobject, condition.query, item)
             for item in condition.query.select
             if isinstance(item, Path)
         ]
@@ -217,7 +254,7 @@ class Binder:
 
         return test
 
-    def _test(self, column: Field, operator: str, literal: Literal) -> Callable[[Any], bool]:
+    def test(self, column: Field, operator: str, literal: Literal) -> Callable[[Any], bool]:
         """A function of the field's value. A null in the row is unequal to everything but null."""
         if literal.kind == "null" or (
             literal.kind == "string" and literal.value == "" and column.type not in ("id", "reference")
@@ -229,8 +266,10 @@ class Binder:
             return lambda _: False
         if operator == "LIKE":
             return self._like(column, literal)
+        if operator in ("INCLUDES", "EXCLUDES"):
+            return self._includes(column, operator, literal)
         if column.type == "boolean" and operator in _RANGED:
-            raise self._invalid(
+            raise self.invalid(
                 literal.at, "invalid operator on boolean field", "INVALID_QUERY_FILTER_OPERATOR"
             )
         first, last = self._bounds(column, literal)
@@ -249,13 +288,27 @@ class Binder:
 
     def _like(self, column: Field, literal: Literal) -> Callable[[Any], bool]:
         if column.type in ("id", "reference", "boolean", "date", "datetime", "int", *NUMBERS):
-            raise self._invalid(
+            raise self.invalid(
                 literal.at, f"invalid operator on {_spoken(column)} field", "INVALID_QUERY_FILTER_OPERATOR"
             )
         if literal.kind != "string":
             raise self._wrong_type(column, literal)
         pattern = like(literal.pattern)
         return lambda value: value is not None and pattern.fullmatch(value) is not None
+
+    def _includes(self, column: Field, operator: str, literal: Literal) -> Callable[[Any], bool]:
+        """Of a multi-select picklist: all of `a;b` are chosen."""
+        if column.type != "multipicklist":
+            text = f"{operator.lower()} operator is only valid on multi-select picklists"
+            raise self.invalid(literal.at, text, "INVALID_QUERY_FILTER_OPERATOR")
+        if literal.kind != "string":
+            raise self._wrong_type(column, literal)
+        wanted = {part.strip().lower() for part in str(literal.value).split(";")}
+
+        def chosen(value: Any) -> bool:
+            return value is not None and wanted <= {part.strip().lower() for part in value.split(";")}
+
+        return chosen if operator == "INCLUDES" else lambda value: not chosen(value)
 
     def _bounds(self, column: Field, literal: Literal) -> tuple[Any, Any]:
         """The lowest and highest value a literal stands for; both are the same unless it is a date literal."""
@@ -266,7 +319,7 @@ class Binder:
             complete = ids.full(literal.value) if literal.kind == "string" else None
             if complete is None:
                 text = f"invalid ID field: {literal.value}"
-                raise self._invalid(literal.at, text, "INVALID_QUERY_FILTER_OPERATOR")
+                raise self.invalid(literal.at, text, "INVALID_QUERY_FILTER_OPERATOR")
             return complete, complete
         wanted = {"boolean": "boolean", "int": "number", "date": "date", "datetime": "datetime"}
         expected = "number" if kind in NUMBERS else wanted.get(kind, "string")
@@ -294,7 +347,7 @@ class Binder:
         spoken = _spoken(column)
         quotes = "should be enclosed in quotes" if spoken == "string" else "should not be enclosed in quotes"
         text = f"value of filter criterion for field '{column.name}' must be of type {spoken} and {quotes}"
-        return self._invalid(literal.at, text)
+        return self.invalid(literal.at, text)
 
     # -- indexes ------------------------------------------------------------------------------------------------
     def _keys(
@@ -305,7 +358,7 @@ class Binder:
             for part in condition.parts:
                 yield from self._keys(sobject, query, part)
         elif isinstance(condition, Compare) and condition.operator in ("=", "IN"):
-            column = self._column(sobject, query, condition.path)
+            column = self.column(sobject, query, condition.path)
             plain = not column.through and (column.field.indexed or column.field.type == "id")
             if plain and all(each.kind == "string" and each.value for each in condition.operands):
                 yield column.field, [self._bounds(column.field, each)[0] for each in condition.operands]

@@ -1,12 +1,27 @@
-"""Date literals such as TODAY or LAST_N_DAYS:7, as the half-open range of days they stand for."""
+"""Date literals such as TODAY or LAST_N_DAYS:7, as the half-open range of days they stand for; parts of dates."""
 
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
 
 from tieout_lab.twins.salesforce.rules import add_months
 
+# Date functions, of a moment in UTC; fiscal years are calendar years in this org.
+PARTS: dict[str, Callable[[datetime], int | str]] = {
+    "CALENDAR_YEAR": lambda moment: moment.year,
+    "CALENDAR_QUARTER": lambda moment: (moment.month + 2) // 3,
+    "CALENDAR_MONTH": lambda moment: moment.month,
+    "FISCAL_YEAR": lambda moment: moment.year,
+    "FISCAL_QUARTER": lambda moment: (moment.month + 2) // 3,
+    "FISCAL_MONTH": lambda moment: moment.month,
+    "DAY_IN_MONTH": lambda moment: moment.day,
+    "DAY_IN_WEEK": lambda moment: moment.isoweekday() % 7 + 1,
+    "DAY_IN_YEAR": lambda moment: moment.timetuple().tm_yday,
+    "DAY_ONLY": lambda moment: moment.date().isoformat(),
+    "HOUR_IN_DAY": lambda moment: moment.hour,
+}
 _NAMED_DAYS = {"YESTERDAY": -1, "TODAY": 0, "TOMORROW": 1}
 _WHOLE = re.compile(r"(THIS|LAST|NEXT)_(WEEK|MONTH|QUARTER|YEAR)")
 _COUNTED = re.compile(r"(LAST|NEXT)_N_(DAY|WEEK|MONTH|QUARTER|YEAR)S")

@@ -1,95 +1,48 @@
 """SOQL read into a tree. Names are not resolved here; `soql_bind.py` does that.
 
-The subset is what integrations send: field lists with parent paths and child sub-selects, COUNT(), FIELDS(), WHERE with
-semi-joins and date literals, ORDER BY, LIMIT, OFFSET. Aggregates, GROUP BY, TYPEOF and the rest are refused by name.
+The subset is what integrations send: field lists with parent paths and child sub-selects, COUNT(), aggregates with
+GROUP BY and HAVING, date functions, FIELDS(), WHERE with semi-joins, INCLUDES and date literals, ORDER BY, LIMIT,
+OFFSET. TYPEOF, FORMAT and the rest are refused by name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from tieout_lab.twins.salesforce import errors, values
+from tieout_lab.twins.salesforce.soql_dates import PARTS
 from tieout_lab.twins.salesforce.soql_text import Token, excerpt, tokens, unquoted
+from tieout_lab.twins.salesforce.soql_tree import (
+    Aggregate,
+    Compare,
+    Condition,
+    FieldSet,
+    Join,
+    Literal,
+    Order,
+    Path,
+    Query,
+    SemiJoin,
+)
 
-_LEFT_OUT = ("GROUP", "HAVING", "TYPEOF", "WITH", "USING", "FOR", "UPDATE", "SCOPE")
-_RESERVED = ("FROM", "WHERE", "ORDER", "LIMIT", "OFFSET", "AND", "OR", "IN", "LIKE", "SELECT", "GROUP", "ALL")
+_LEFT_OUT = ("TYPEOF", "WITH", "USING", "FOR", "UPDATE", "SCOPE")
+_RESERVED = (
+    "FROM",
+    "WHERE",
+    "ORDER",
+    "LIMIT",
+    "OFFSET",
+    "AND",
+    "OR",
+    "IN",
+    "LIKE",
+    "SELECT",
+    "GROUP",
+    "HAVING",
+    "ALL",
+)
+_AGGREGATES = ("COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX")
 _OPERATORS = {"<>": "!="}
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A field as written: `Account.Name` is ("Account", "Name")."""
-
-    parts: tuple[str, ...]
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class FieldSet:
-    """FIELDS(ALL), FIELDS(STANDARD) or FIELDS(CUSTOM)."""
-
-    kind: str
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class Literal:
-    """A value: kind is string, number, boolean, null, date, datetime or period (a date literal, with its n)."""
-
-    kind: str
-    value: Any
-    at: int
-    pattern: str = ""
-    n: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    path: Path
-    operator: str
-    operands: tuple[Literal, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class SemiJoin:
-    path: Path
-    negated: bool
-    query: Query
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """AND or OR over parts; NOT over one."""
-
-    word: str
-    parts: tuple[Condition, ...]
-
-
-Condition = Compare | SemiJoin | Join
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    path: Path
-    descending: bool
-    nulls_last: bool
-
-
-@dataclass(slots=True)
-class Query:
-    """A SELECT. `source` is the object's name, or in a sub-select the child relationship's."""
-
-    source: str
-    source_at: int
-    select: list[Path | FieldSet | Query] = field(default_factory=list)
-    count: bool = False
-    alias: str | None = None
-    where: Condition | None = None
-    order: list[Order] = field(default_factory=list)
-    limit: int | None = None
-    offset: int = 0
 
 
 def parse(text: str) -> Query:
@@ -107,6 +60,7 @@ class _Reader:
         self.text = text
         self.words = tokens(text)
         self.index = 0
+        self.in_having = False
 
     # -- words --------------------------------------------------------------------------------------------------
     @property
@@ -163,8 +117,9 @@ class _Reader:
     def query(self) -> Query:
         self.expect("SELECT")
         query = Query("", 0)
-        if self.word.is_word("COUNT") and self.words[self.index + 1].text == "(":
-            self.count(query)
+        if self.word.is_word("COUNT") and [w.text for w in self.words[self.index + 1 :][:2]] == ["(", ")"]:
+            self.index += 3
+            query.count = True
         else:
             query.select.append(self.item())
             while self.accept_mark(","):
@@ -181,16 +136,18 @@ class _Reader:
         self.tail(query)
         return query
 
-    def count(self, query: Query) -> None:
-        token = self.take()
-        self.expect_mark("(")
-        if not self.accept_mark(")"):
-            raise self.unsupported(token)
-        query.count = True
-
     def tail(self, query: Query) -> None:
         if self.word.is_word(*_LEFT_OUT):
             raise self.unsupported(self.word)
+        if self.accept("GROUP"):
+            self.expect("BY")
+            query.groups.append(self.grouped())
+            while self.accept_mark(","):
+                query.groups.append(self.grouped())
+            if self.accept("HAVING"):
+                self.in_having = True
+                query.having = self.condition()
+                self.in_having = False
         if self.accept("ORDER"):
             self.expect("BY")
             query.order.append(self.order())
@@ -205,12 +162,18 @@ class _Reader:
                 text = f"{excerpt(self.text, at)}Maximum SOQL offset allowed is 2000"
                 raise errors.SalesforceError(400, "NUMBER_OUTSIDE_VALID_RANGE", text)
 
+    def grouped(self) -> Path:
+        path = self.path()
+        if self.word.text == "(":  # ROLLUP, CUBE, date functions
+            raise self.unsupported(self.words[self.index - 1])
+        return path
+
     def whole(self) -> int:
         if self.word.kind != "number" or not self.word.text.isdigit():
             raise self.fail()
         return int(self.take().text)
 
-    def item(self) -> Path | FieldSet | Query:
+    def item(self) -> Path | Aggregate | FieldSet | Query:
         if self.accept_mark("("):
             inner = self.query()
             self.expect_mark(")")
@@ -218,11 +181,29 @@ class _Reader:
         if self.word.is_word("TYPEOF"):
             raise self.unsupported(self.word)
         first = self.name()
-        if self.word.text == "(":
+        if self.word.text == "(" and first.text.upper() not in (*PARTS, "TOLABEL"):
             return self.function(first)
-        return self.path(first)
+        path = self.path(first)
+        return Path(path.parts, path.at, self.alias(), path.function)
 
-    def function(self, name: Token) -> FieldSet:
+    def alias(self) -> str | None:
+        """The name after a selected item, where the list or the clause goes on behind it."""
+        after = self.words[min(self.index + 1, len(self.words) - 1)]
+        goes_on = after.text == "," or after.is_word("FROM")
+        if self.word.kind == "name" and not self.word.is_word(*_RESERVED) and goes_on:
+            return self.take().text
+        return None
+
+    def aggregate(self, name: Token) -> Aggregate:
+        self.expect_mark("(")
+        path = self.path()
+        self.expect_mark(")")
+        return Aggregate(name.text.upper(), path, name.at)
+
+    def function(self, name: Token) -> Aggregate | FieldSet:
+        if name.is_word(*_AGGREGATES):
+            found = self.aggregate(name)
+            return Aggregate(found.function, found.path, found.at, self.alias())
         if not name.is_word("FIELDS"):
             raise self.unsupported(name)
         self.expect_mark("(")
@@ -234,6 +215,13 @@ class _Reader:
 
     def path(self, first: Token | None = None) -> Path:
         first = first or self.name()
+        if self.word.text == "(" and first.text.upper() in (*PARTS, "TOLABEL"):
+            self.expect_mark("(")
+            inner = self.path()
+            self.expect_mark(")")
+            # a label is its value here
+            name = first.text.upper() if first.text.upper() in PARTS else inner.function
+            return Path(inner.parts, first.at, function=name)
         parts = [first.text]
         while self.accept_mark("."):
             if self.word.kind != "name":
@@ -242,9 +230,12 @@ class _Reader:
         return Path(tuple(parts), first.at)
 
     def order(self) -> Order:
-        path = self.path()
+        path: Path | Aggregate = self.path()
         if self.word.text == "(":
-            raise self.fail()
+            token = self.words[self.index - 1]
+            if not token.is_word(*_AGGREGATES):
+                raise self.unsupported(token)
+            path = self.aggregate(token)
         descending = self.accept("DESC")
         if not descending:
             self.accept("ASC")
@@ -278,16 +269,21 @@ class _Reader:
         return self.comparison()
 
     def comparison(self) -> Condition:
-        path = self.path()
+        path: Path | Aggregate = self.path()
         if self.word.text == "(":
-            raise self.unsupported(self.words[self.index - 1])
+            token = self.words[self.index - 1]
+            if not (self.in_having and token.is_word(*_AGGREGATES)):
+                raise self.unsupported(token)
+            path = self.aggregate(token)
         negated = self.accept("NOT")
         if self.accept("IN"):
             return self.membership(path, negated=negated)
         if negated:
             raise self.fail()
         if self.word.is_word("INCLUDES", "EXCLUDES"):
-            raise self.unsupported(self.word)
+            word = self.take().text.upper()
+            self.expect_mark("(")
+            return Compare(path, word, self.literals())
         if self.accept("LIKE"):
             return Compare(path, "LIKE", (self.literal(),))
         if self.word.kind != "operator":
@@ -295,17 +291,21 @@ class _Reader:
         text = self.take().text
         return Compare(path, _OPERATORS.get(text, text), (self.literal(),))
 
-    def membership(self, path: Path, *, negated: bool) -> Condition:
+    def membership(self, path: Path | Aggregate, *, negated: bool) -> Condition:
         self.expect_mark("(")
-        if self.word.is_word("SELECT"):
+        if self.word.is_word("SELECT") and isinstance(path, Path):
             inner = self.query()
             self.expect_mark(")")
             return SemiJoin(path, negated, inner)
+        return Compare(path, "NOT IN" if negated else "IN", self.literals())
+
+    def literals(self) -> tuple[Literal, ...]:
+        """What stands in parentheses, whose first is taken already."""
         found = [self.literal()]
         while self.accept_mark(","):
             found.append(self.literal())
         self.expect_mark(")")
-        return Compare(path, "NOT IN" if negated else "IN", tuple(found))
+        return tuple(found)
 
     def literal(self) -> Literal:
         token = self.take()

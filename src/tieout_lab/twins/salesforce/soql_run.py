@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from tieout_lab.twins.salesforce import errors
 from tieout_lab.twins.salesforce.org import Org
 from tieout_lab.twins.salesforce.schema import Field, SObject
 from tieout_lab.twins.salesforce.soql_bind import Binder, Column, Plan, Selection
+from tieout_lab.twins.salesforce.soql_groups import MOST_GROUPS, groups, of_group
 from tieout_lab.twins.salesforce.soql_parse import parse
 from tieout_lab.twins.salesforce.store import Row
 
@@ -26,7 +28,32 @@ def matching(org: Org, plan: Plan, *, include_deleted: bool) -> list[Row]:
         for row in _candidates(org, plan)
         if (include_deleted or not row.get("IsDeleted")) and plan.where(row)
     ]
-    return _cut(org, plan, found)
+    return found if plan.grouping is not None else _cut(org, plan, found)
+
+
+def aggregates(org: Org, plan: Plan, rows: list[Row]) -> list[dict[str, Any]]:
+    """The records of a query with aggregates; EXCEEDED_ID_LIMIT for more groups than one answer holds."""
+    grouping = plan.grouping
+    if grouping is None:
+        raise ValueError("no aggregates in this plan")
+    found = [each for each in groups(org, grouping, rows) if grouping.having(each)]
+    for value, descending, nulls_last in reversed(grouping.order):
+        high = nulls_last != descending
+        found.sort(
+            key=lambda each, value=value, high=high: _place(  # type: ignore[misc]  # bound at once
+                of_group(org, value, each), value.field, nulls_high=high
+            ),
+            reverse=descending,
+        )
+    end = None if plan.limit is None else plan.offset + plan.limit
+    found = found[plan.offset : end]
+    if len(found) > MOST_GROUPS:
+        raise errors.SalesforceError(400, "EXCEEDED_ID_LIMIT", "Aggregate query does not support queryMore()")
+    return [
+        {"attributes": {"type": "AggregateResult"}}
+        | {name: of_group(org, value, each) for name, value in grouping.shown}
+        for each in found
+    ]
 
 
 def children(org: Org, reference: Field, plan: Plan, parent_id: str, *, include_deleted: bool) -> list[Row]:
@@ -86,11 +113,12 @@ def _cut(org: Org, plan: Plan, found: list[Row]) -> list[Row]:
 
 
 def _sorting(org: Org, column: Column, *, nulls_high: bool) -> Callable[[Row], tuple[int, Any]]:
-    def key(row: Row) -> tuple[int, Any]:
-        value = column.read(org, row)
-        if value is None:
-            return (2 if nulls_high else 0), 0
-        folds = isinstance(value, str) and column.field.type not in ("id", "reference", "date", "datetime")
-        return 1, value.lower() if folds else value
+    return lambda row: _place(column.read(org, row), column.field, nulls_high=nulls_high)
 
-    return key
+
+def _place(value: Any, field: Field, *, nulls_high: bool) -> tuple[int, Any]:
+    """Where a value stands in an order."""
+    if value is None:
+        return (2 if nulls_high else 0), 0
+    folds = isinstance(value, str) and field.type not in ("id", "reference", "date", "datetime")
+    return 1, value.lower() if folds else value

@@ -15,17 +15,21 @@ from tieout_lab.twins.stripe import (
     catalogue,
     credit_notes,
     customers,
+    discounts,
     events,
     intent_desk,
     intents,
     invoice_desk,
+    invoice_items,
     meters,
+    methods,
     payments,
     previews,
     records,
     schedules,
     settlements,
     subscription_desk,
+    subscription_items,
     tax,
     tax_ids,
 )
@@ -42,9 +46,9 @@ class StripeTwin(Desk):
     def __init__(self, clock: TwinClock) -> None:
         super().__init__(clock)
         for module in (
-            catalogue, credit_notes, customers, events, intent_desk, intents, meters, previews, invoice_desk,
-            payments,
-            records, schedules, settlements, subscription_desk, tax, tax_ids,
+            catalogue, credit_notes, customers, discounts, events, intent_desk, intents, meters, methods,
+            previews, invoice_desk, invoice_items, payments, records, schedules, settlements,
+            subscription_desk, subscription_items, tax, tax_ids,
         ):  # fmt: skip
             module.routes(self)
         self.control = Actions(self)

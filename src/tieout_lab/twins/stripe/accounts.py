@@ -34,7 +34,8 @@ class Settings:
     "draft" leaves it a draft for `finalize_after_seconds` of business time, as the vendor documents.
     `item_metadata_on_lines`: subscription lines show their item's metadata beside the subscription's. The vendor
     documents the subscription's alone. `max_lines`: of one invoice. `fee_percent`, `fee_fixed`, `dispute_fee`: what the
-    gateway keeps of a charge and for a dispute, in percent and in smallest units.
+    gateway keeps of a charge and for a dispute, in percent and in smallest units. `small_invoices`: what is too small
+    to be charged stays "open"; "owed" has it paid by the customer's balance, as the vendor documents.
     """
 
     first_invoice: str = "open"
@@ -46,6 +47,7 @@ class Settings:
     fee_percent: str = "0"
     fee_fixed: int = 0
     dispute_fee: int = 0
+    small_invoices: str = "open"
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Account:
     moment: int | None = None  # the business moment of the billing step under way
     request: tuple[str | None, str | None] = (None, None)  # id and idempotency key of the call under way
     counter: int = 0
+    held: list[Obj] | None = None  # events of the call under way: nobody is told of them if it is refused
 
     @property
     def livemode(self) -> bool:
@@ -145,7 +148,10 @@ class Account:
             "type": kind,
         }
         self.put("events", event)
-        self.announce(self, event)
+        if self.held is None:
+            self.announce(self, event)
+        else:
+            self.held.append(event)
 
     @contextmanager
     def changing(self, obj: Obj, kind: str | None) -> Iterator[Obj]:

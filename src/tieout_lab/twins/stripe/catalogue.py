@@ -5,10 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from tieout_lab.twins.stripe import currencies
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import Refusal, invalid, left_out, required
-from tieout_lab.twins.stripe.form import merged, value_of
-from tieout_lab.twins.stripe.pages import chosen, page, search
+from tieout_lab.twins.stripe.form import UNSET, empty, merged, value_of
+from tieout_lab.twins.stripe.pages import chosen, page
+from tieout_lab.twins.stripe.search import search
 from tieout_lab.twins.stripe.tax import rounded
 
 if TYPE_CHECKING:
@@ -53,36 +55,54 @@ def new_product(account: Account, identifier: str | None, name: str) -> Obj:
     )
 
 
+def _dimensions(given: Obj) -> Obj | None:
+    """The size of a package, in inches and ounces."""
+    asked = value_of(given, "package_dimensions")
+    return None if asked is None else {name: float(value) for name, value in asked.items()}
+
+
 _PRODUCT_FIELDS = (
-    "active", "description", "images", "marketing_features", "name", "package_dimensions", "shippable",
+    "active", "description", "images", "marketing_features", "name", "shippable",
     "statement_descriptor", "tax_code", "unit_label", "url",
 )  # fmt: skip
 
 
 def _create_product(call: Call) -> Obj:
-    if "default_price_data" in call.given:
-        raise left_out("default_price_data: create the price", "default_price_data")
     metadata = merged({}, call.given.get("metadata"))
     product = new_product(call.account, call.given.get("id"), call.given["name"])
     for name in _PRODUCT_FIELDS:
         if name in call.given:
             product[name] = value_of(call.given, name)
+    product["package_dimensions"] = _dimensions(call.given)
     product["type"] = call.given.get("type", "service")
     product["metadata"] = metadata
     call.account.emit("product.created", product)
+    if "default_price_data" in call.given:
+        given = {**call.given["default_price_data"], "product": product["id"]}
+        for name in ("currency_options", "custom_unit_amount"):
+            if name in given:
+                raise left_out(name, f"default_price_data[{name}]")
+        price = new_price(call.account, given, "default_price_data")
+        price["active"] = True
+        call.account.emit("price.created", price)
+        product["default_price"] = price["id"]
     return product
 
 
 def _update_product(call: Call) -> Obj:
     product = _product(call)
+    if call.given.get("name") == UNSET:
+        raise empty("name")
     if (price := value_of(call.given, "default_price")) is not None:
         call.account.get("prices", price, "default_price")
     metadata = merged(product["metadata"], call.given.get("metadata"))
     with call.account.changing(product, "product.updated"):
         for name in (*_PRODUCT_FIELDS, "default_price"):
             if name in call.given:
-                empty: Any = [] if name in {"images", "marketing_features"} else None
-                product[name] = empty if call.given[name] == "" else call.given[name]
+                unset: Any = [] if name in {"images", "marketing_features"} else None
+                product[name] = unset if call.given[name] == "" else call.given[name]
+        if "package_dimensions" in call.given:
+            product["package_dimensions"] = _dimensions(call.given)
         product["metadata"] = metadata
         product["updated"] = call.account.now()
     return product
@@ -147,8 +167,9 @@ def new_price(account: Account, given: dict[str, Any], where: str = "") -> Obj:
 
 def currency(code: str, param: str = "currency") -> str:
     """A currency code in lower case."""
-    if len(code) != 3 or not code.isalpha() or not code.isascii():
-        raise invalid(f"Invalid currency: {code}", param)
+    if code.lower() not in currencies.SUPPORTED:
+        known = ", ".join(currencies.SUPPORTED)
+        raise invalid(f"Invalid currency: {code}. Stripe currently supports these currencies: {known}", param)
     return code.lower()
 
 

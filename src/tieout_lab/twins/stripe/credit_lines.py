@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from tieout_lab.twins.stripe import tax
+from tieout_lab.twins.stripe import discounts, tax
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import conflict, invalid, required
 from tieout_lab.twins.stripe.form import merged
@@ -70,6 +70,7 @@ def _line(account: Account, invoice: Obj, given: Obj, place: int) -> Obj:
     if not 0 < amount <= left:
         raise conflict(f"The line has {left} left to credit.", "amount_too_large", f"{where}[amount]")
     entries = _line_taxes(account, line, amount, left)
+    before = [part for own in _credits_of(account, line["id"]) for part in own["discount_amounts"]]
     return _new_line(
         account,
         "invoice_line_item",
@@ -79,6 +80,7 @@ def _line(account: Account, invoice: Obj, given: Obj, place: int) -> Obj:
         quantity=given.get("quantity"),
         invoice_line_item=line["id"],
         metadata=merged({}, given.get("metadata")),
+        discounts=discounts.credited(line, amount, before, last=amount == left),
     )
 
 
@@ -88,7 +90,7 @@ def _custom_line(account: Account, given: Obj, where: str) -> Obj:
     quantity = given.get("quantity", 1)
     unit = Decimal(str(given.get("unit_amount_decimal", given.get("unit_amount"))))
     amount = tax.rounded(unit * quantity)
-    rates = [account.get("tax_rates", rate, f"{where}[tax_rates]") for rate in given.get("tax_rates") or []]
+    rates = tax.chosen_rates(account, given, where=where)
     return _new_line(
         account,
         "custom_line_item",
@@ -131,17 +133,18 @@ def _new_line(
     account: Account, kind: str, amount: int, taxes: list[Obj], text: str | None, **given: Any
 ) -> Obj:
     unit = given.get("unit")
+    parts = given.get("discounts") or []
     return {
         "id": account.new_id("cnli"),
         "object": "credit_note_line_item",
         "amount": amount,
         "description": text,
-        "discount_amount": 0,
-        "discount_amounts": [],
+        "discount_amount": sum(int(part["amount"]) for part in parts),
+        "discount_amounts": parts,
         "invoice_line_item": given.get("invoice_line_item"),
         "livemode": account.livemode,
         "metadata": given.get("metadata", {}),
-        "pretax_credit_amounts": [],
+        "pretax_credit_amounts": [{**part, "type": "discount"} for part in parts],
         "quantity": given.get("quantity"),
         "tax_rates": given.get("tax_rates", []),
         "taxes": taxes,

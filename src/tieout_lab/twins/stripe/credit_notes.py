@@ -31,7 +31,7 @@ def total_of(account: Account, given: Obj) -> int:
     """What a credit note with these parameters would come to, tax included."""
     own = lines_of(account, account.get("invoices", given["invoice"], "invoice"), given)
     exclusive, _ = tax.amounts([entry for line in own for entry in line["taxes"]])
-    return sum(int(line["amount"]) for line in own) + exclusive
+    return sum(int(line["amount"]) - int(line["discount_amount"]) for line in own) + exclusive
 
 
 def build(account: Account, given: Obj) -> Obj:
@@ -48,8 +48,12 @@ def build(account: Account, given: Obj) -> Obj:
     own = lines_of(account, invoice, given)
     entries = [entry for line in own for entry in line["taxes"]]
     exclusive, inclusive = tax.amounts(entries)
-    subtotal = sum(line["amount"] for line in own)
-    total = subtotal + exclusive
+    parts = [part for line in own for part in line["discount_amounts"]]
+    reduced = _summed(parts)
+    of_invoice = sum(part["amount"] for part in reduced if part["discount"] in invoice["discounts"])
+    discount = sum(part["amount"] for part in reduced)
+    subtotal = sum(line["amount"] for line in own) - (discount - of_invoice)
+    total = subtotal - of_invoice + exclusive
     if total <= 0:
         raise invalid("The credit note's total must be positive.", "amount", "amount_too_small")
     links = [_linked(account, invoice, one, place) for place, one in enumerate(given.get("refunds") or [])]
@@ -66,7 +70,10 @@ def build(account: Account, given: Obj) -> Obj:
         "total": total,
         "subtotal": subtotal,
         "subtotal_excluding_tax": subtotal - inclusive,
-        "total_excluding_tax": subtotal - inclusive,
+        "total_excluding_tax": subtotal - of_invoice - inclusive,
+        "discount_amount": discount,
+        "discount_amounts": reduced,
+        "pretax_credit_amounts": [{**part, "type": "discount"} for part in reduced],
         "total_taxes": tax.summed(entries),
         "pre_payment_amount": pre,
         "post_payment_amount": total - pre,
@@ -75,6 +82,14 @@ def build(account: Account, given: Obj) -> Obj:
     note["refunds"] = links
     _split(account, invoice, given, note)
     return note
+
+
+def _summed(parts: list[Obj]) -> list[Obj]:
+    """Discounts of several lines, added up by discount."""
+    sums: dict[str, int] = {}
+    for part in parts:
+        sums[part["discount"]] = sums.get(part["discount"], 0) + part["amount"]
+    return [{"amount": amount, "discount": identifier} for identifier, amount in sums.items()]
 
 
 def _split(account: Account, invoice: Obj, given: Obj, note: Obj) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from tieout_lab.twins.stripe import catalogue, tax_ids
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import invalid, left_out
 from tieout_lab.twins.stripe.form import merged, value_of
-from tieout_lab.twins.stripe.pages import chosen, page, search
+from tieout_lab.twins.stripe.pages import chosen, page
+from tieout_lab.twins.stripe.search import search
 
 if TYPE_CHECKING:
     from tieout_lab.twins.stripe.desk import Call, Desk
@@ -79,6 +81,19 @@ def _check(given: Obj) -> None:
     email = value_of(given, "email")
     if email is not None and ("@" not in email or email != email.strip() or len(email) > 512):
         raise invalid(f"Invalid email address: {email}", "email", "email_invalid")
+    shipped = (value_of(given, "shipping") or {}).get("address")
+    for place, part in (("address", value_of(given, "address")), ("shipping[address]", shipped)):
+        country = (part or {}).get("country")
+        if country and not (len(country) == 2 and country.isascii() and country.isalpha()):
+            raise invalid(
+                f"Country '{country}' is unknown. Try using a 2-character alphanumeric country code instead, such as "
+                "'US'.",
+                f"{place}[country]",
+                "country_code_invalid",
+            )
+    prefix = given.get("invoice_prefix")
+    if prefix is not None and not re.fullmatch(r"[A-Z0-9]{3,12}", prefix):
+        raise invalid("An invoice prefix is 3-12 uppercase letters or numbers.", "invoice_prefix")
     for name in ("test_clock", "source"):
         if name in given:
             raise left_out(name, name)
@@ -150,6 +165,14 @@ def move_balance(account: Account, customer: Obj, amount: int, currency: str, ki
             "type": kind,
         },
     )
+
+
+def owes(account: Account, customer: str, *, late: bool) -> None:
+    """Say whether the last thing that befell an invoice of the customer was that it was not paid in time."""
+    found = account.objects["customers"][customer]
+    if found["delinquent"] != late and not found.get("deleted"):
+        with account.changing(found, "customer.updated"):
+            found["delinquent"] = late
 
 
 # -- endpoints ----------------------------------------------------------------------------------------------------
@@ -230,6 +253,14 @@ def _balance_retrieve(call: Call) -> Obj:
     )
 
 
+def _balance_update(call: Call) -> Obj:
+    moved = _balance_retrieve(call)
+    moved["metadata"] = merged(moved["metadata"], call.given.get("metadata"))
+    if "description" in call.given:
+        moved["description"] = value_of(call.given, "description")
+    return moved
+
+
 def routes(desk: Desk) -> None:
     """Declare the endpoints of customers."""
     one = "/v1/customers/{customer}"
@@ -244,3 +275,4 @@ def routes(desk: Desk) -> None:
     desk.v1(
         "GET", one + "/balance_transactions/{transaction}", "customer_balance.retrieve", _balance_retrieve
     )
+    desk.v1("POST", one + "/balance_transactions/{transaction}", "customer_balance.update", _balance_update)

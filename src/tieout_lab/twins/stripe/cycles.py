@@ -9,10 +9,20 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from tieout_lab.twins.stripe import calendar, invoices, meters, periods, schedules, settlements, subscriptions
+from tieout_lab.twins.stripe import (
+    calendar,
+    invoices,
+    meters,
+    periods,
+    schedules,
+    settlements,
+    subscriptions,
+    trials,
+)
 from tieout_lab.twins.stripe.accounts import Account, Obj
+from tieout_lab.twins.stripe.customers import owes
 from tieout_lab.twins.stripe.errors import Refusal
-from tieout_lab.twins.stripe.payments import collect
+from tieout_lab.twins.stripe.payments import collect, method_of
 
 
 def run(account: Account) -> int:
@@ -53,6 +63,7 @@ def _overdue(account: Account, identifier: str) -> None:
     invoice = account.find("invoices", identifier)
     if invoice is None or invoice["status"] != "open" or invoice["amount_remaining"] <= 0:
         return
+    owes(account, invoice["customer"], late=True)
     subscription = account.find("subscriptions", invoice["_subscription"] or "")
     if subscription and subscription["status"] == "active":
         with account.changing(subscription, "customer.subscription.updated"):
@@ -61,9 +72,12 @@ def _overdue(account: Account, identifier: str) -> None:
 
 def _subscription(account: Account, identifier: str) -> None:
     subscription = account.find("subscriptions", identifier)
-    if subscription is None or subscription["status"] == "canceled":
+    if subscription is None or subscription["status"] in subscriptions.OVER:
         return
     now = account.now()
+    schedule = account.find("subscription_schedules", subscription["schedule"] or "")
+    if schedule is not None and schedule["status"] == "active" and now < schedule["_end"]:
+        schedules.enter(account, schedule)  # a phase that begins now prices the period that begins now
     over = [when for when in (subscription["cancel_at"], subscription["_ends_at"]) if when is not None]
     if subscription["cancel_at_period_end"]:
         over.append(max(item["current_period_end"] for item in subscription["items"]["data"]))
@@ -76,8 +90,21 @@ def _subscription(account: Account, identifier: str) -> None:
     if not due:
         subscriptions.watch(account, subscription)
         return
+    if subscription["status"] == "trialing" and not _trial_is_paid_for(account, subscription):
+        return
     _renew(account, subscription, due)
     subscriptions.watch(account, subscription)
+
+
+def _trial_is_paid_for(account: Account, subscription: Obj) -> bool:
+    """At the end of a trial without a way to pay, the subscription ends where it was told to."""
+    method = method_of(account, {"_subscription": subscription["id"], "customer": subscription["customer"]})
+    by_card = subscription["collection_method"] == "charge_automatically"
+    asked = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
+    if asked == "cancel" and by_card and method is None:
+        subscriptions.end(account, subscription, "payment_failed")
+        return False
+    return True
 
 
 def _last_usage(account: Account, subscription: Obj) -> None:
@@ -98,6 +125,8 @@ def _renew(account: Account, subscription: Obj, due: list[Obj]) -> None:
     before = min(item["current_period_start"] for item in due)
     own: list[Obj] = []
     with account.changing(subscription, "customer.subscription.updated"):
+        if subscription["status"] == "trialing":
+            subscription["status"] = "active"
         for item in due:
             start = item["current_period_end"]
             if meters.is_metered(item):
@@ -116,8 +145,11 @@ def _renew(account: Account, subscription: Obj, due: list[Obj]) -> None:
 
 STEPS: dict[str, Callable[[Account, str], None]] = {
     "finalize": _finalize,
+    "incomplete": subscriptions.expire,
     "overdue": _overdue,
     "payout": settlements.arrive,
+    "resume": subscriptions.resume,
     "schedule": schedules.due,
     "subscription": _subscription,
+    "trial": trials.warn,
 }

@@ -16,7 +16,7 @@ from tieout_lab.twins.kit import Request, Response, Twin
 from tieout_lab.twins.stripe import cycles
 from tieout_lab.twins.stripe.accounts import API_VERSION, Account, Obj, Settings
 from tieout_lab.twins.stripe.delivery import Webhooks
-from tieout_lab.twins.stripe.errors import Refusal, invalid
+from tieout_lab.twins.stripe.errors import Refusal, invalid, missing
 from tieout_lab.twins.stripe.form import checked
 from tieout_lab.twins.stripe.idempotency import Keys
 from tieout_lab.twins.stripe.pages import present
@@ -86,10 +86,22 @@ class Desk(Twin):
         stars = f"{key[:8]}{'*' * max(len(key) - 12, 3)}{key[-4:]}" if len(key) > 12 else "*" * len(key)
         raise Refusal(401, f"Invalid API Key provided: {stars}", executed=False)
 
+    def _own_account(self, account: Account, request: Request) -> None:
+        """A caller may name its own account; it is connected to no other."""
+        named = request.headers.get("stripe-account", account.id)
+        if named != account.id:
+            raise Refusal(
+                403,
+                f"The provided key '{account.api_key[:8]}***' does not have access to account '{named}' (or that "
+                "account does not exist). Application access may have been revoked.",
+                code="account_invalid",
+                executed=False,
+            )
+
     async def admit(self, request: Request, operation: str) -> Response | None:
         """Refuse strangers, other API versions and too many calls, before anything else."""
         try:
-            self.account_of(request)
+            self._own_account(self.account_of(request), request)
             version = request.headers.get("stripe-version", API_VERSION)
             if version != API_VERSION:
                 raise invalid(f"Invalid Stripe API version: {version} (this twin speaks {API_VERSION})")
@@ -118,7 +130,7 @@ class Desk(Twin):
         key = request.headers.get("idempotency-key") if request.method == "POST" else None
         account.request = (None, None)
         self.bill()
-        prices = len(account.objects["prices"])
+        known = {kind: len(objects) for kind, objects in account.objects.items()}
         try:
             pairs = _pairs(request)
             if key is not None:
@@ -127,18 +139,24 @@ class Desk(Twin):
                     kept.headers["Request-Id"] = request_id
                     return kept
             given = checked(shape, pairs)
-            account.request = (request_id, key)
+            if request.method == "GET":
+                _filters_exist(account, given)
+            account.request, account.held = (request_id, key), []
             result = endpoint(Call(account, given, request.params, request.path))
             body = present(account, result, given.get("expand", []))
             answer = Response(200, body, self._headers(request_id, key))
         except Refusal as refusal:
             answer = self._refused(refusal, request_id, key)
             if refusal.status != 402:
-                _forget_prices(account, prices)
+                _forget_new(account, known)
+                account.held = None
             if key is not None and not refusal.executed:
                 self.keys.release(account.id, key, request)
         finally:
-            account.request = (None, None)
+            account.request, held = (None, None), account.held
+            account.held = None
+        for event in held or ():
+            account.announce(account, event)
         if key is not None:
             self.keys.keep(account.id, key, request, answer)
         return answer
@@ -212,10 +230,32 @@ class Desk(Twin):
         await self.webhooks.close()
 
 
-def _forget_prices(account: Account, known: int) -> None:
-    """What a refused call had described inline was never made."""
-    for identifier in list(account.objects["prices"])[known:]:
-        del account.objects["prices"][identifier]
+# Filters of lists that name an object. A deleted customer can still be asked about.
+_FILTERS = {
+    "charge": "charges",
+    "customer": "customers",
+    "invoice": "invoices",
+    "payment_intent": "payment_intents",
+    "price": "prices",
+    "subscription": "subscriptions",
+}
+
+
+def _filters_exist(account: Account, given: dict[str, Any]) -> None:
+    """A list by something that there is not is refused, not empty."""
+    for name, kind in _FILTERS.items():
+        value = given.get(name)
+        if isinstance(value, str) and account.find(kind, value) is None:
+            raise missing(kind, value, name)
+
+
+def _forget_new(account: Account, known: dict[str, int]) -> None:
+    """What a refused call had made before it was refused was never made."""
+    for kind, objects in account.objects.items():
+        for identifier in list(objects)[known.get(kind, 0) :] if len(objects) > known.get(kind, 0) else ():
+            made = objects.pop(identifier)
+            if kind == "discounts":
+                account.objects["coupons"][made["source"]["coupon"]]["times_redeemed"] -= 1
 
 
 def _key(authorization: str) -> str | None:

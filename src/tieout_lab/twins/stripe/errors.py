@@ -7,6 +7,7 @@ from typing import Any
 KIND_NAMES = {
     "balance_transactions": "balance transaction",
     "charges": "charge",
+    "coupons": "coupon",
     "credit_notes": "credit note",
     "customers": "customer",
     "events": "event",
@@ -15,6 +16,7 @@ KIND_NAMES = {
     "invoices": "invoice",
     "line_items": "invoice line item",
     "payment_intents": "payment_intent",
+    "payment_methods": "PaymentMethod",
     "payment_records": "payment record",
     "prices": "price",
     "products": "product",

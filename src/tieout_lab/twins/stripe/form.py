@@ -85,7 +85,7 @@ def _simple(given: Any, kind: str, name: str) -> Any:
     if not isinstance(given, str):
         raise invalid(f"Invalid {_word(kind)}", name)
     if given == "" and kind != "s":
-        raise _empty(name)
+        raise empty(name)
     match kind:
         case "i":
             if not _INTEGER.fullmatch(given):
@@ -107,9 +107,13 @@ def _word(kind: str) -> str:
     return {"i": "integer", "b": "boolean", "n": "decimal"}.get(kind, "string")
 
 
-def _empty(name: str) -> Refusal:
+def empty(name: str) -> Refusal:
+    """An empty string for what cannot be unset."""
     return invalid(
-        f"You passed an empty string for '{name}', which cannot be unset.", name, "parameter_invalid_empty"
+        f"You passed an empty string for '{name}'. We assume empty values are an attempt to unset a parameter; however "
+        f"'{name}' cannot be unset. You should remove '{name}' from your request or supply a non-empty value.",
+        name,
+        "parameter_invalid_empty",
     )
 
 
@@ -162,8 +166,11 @@ def _object(given: Any, kind: dict[str, Any], name: str) -> dict[str, Any]:
             raise invalid(f"Received unknown parameter: {full}", full, "parameter_unknown")
         found[key] = _value(value, kind["o"][key], full)
     for key in kind.get("r", []):
+        full = f"{name}[{key}]" if name else key
         if key not in found:
-            raise required(f"{name}[{key}]" if name else key)
+            raise required(full)
+        if found[key] == UNSET:
+            raise empty(full)
     return found
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tieout_lab.twins.stripe import catalogue, intents, invoices
+from tieout_lab.twins.stripe import catalogue, currencies, intents, invoices
 from tieout_lab.twins.stripe.accounts import Account, Obj
-from tieout_lab.twins.stripe.errors import conflict, invalid, left_out, missing, required
+from tieout_lab.twins.stripe.errors import conflict, invalid, left_out, required
 from tieout_lab.twins.stripe.form import merged
-from tieout_lab.twins.stripe.pages import in_range, page, search
+from tieout_lab.twins.stripe.pages import in_range, page
+from tieout_lab.twins.stripe.search import search
 
 if TYPE_CHECKING:
     from tieout_lab.twins.stripe.desk import Call, Desk
@@ -25,10 +26,16 @@ def _create_intent(call: Call) -> Obj:
             raise required(name)
     if given["amount"] <= 0:
         raise invalid("Invalid positive integer", "amount", "parameter_invalid_integer")
+    currencies.check_charge(given["amount"], catalogue.currency(given["currency"]))
     if given.get("capture_method") == "manual":
         raise left_out("manual capture", "capture_method")
     if "customer" in given:
         account.get("customers", given["customer"], "customer")
+    if given.get("confirm") and "payment_method" not in given:
+        raise conflict(
+            "You cannot confirm this PaymentIntent without a payment method.",
+            "payment_intent_unexpected_state",
+        )
     metadata = merged({}, given.get("metadata"))
     code = catalogue.currency(given["currency"])
     intent = intents.new_intent(
@@ -62,6 +69,27 @@ def _confirm(account: Account, intent: Obj, method: str | None) -> Obj:
     return intent
 
 
+def _update_intent(call: Call) -> Obj:
+    intent, given = _intent(call), call.given
+    money = sorted({"amount", "currency", "customer", "payment_method"} & set(given))
+    if money and intent["status"] in {"succeeded", "canceled"}:
+        raise conflict(
+            f"This PaymentIntent's {money[0]} could not be updated because it has a status of {intent['status']}.",
+            "payment_intent_unexpected_state",
+        )
+    if "customer" in given:
+        call.account.get("customers", given["customer"], "customer")
+    currency = catalogue.currency(str(given.get("currency", intent["currency"])))
+    if "amount" in given:
+        currencies.check_charge(given["amount"], currency)
+    intent |= {"amount": given.get("amount", intent["amount"]), "currency": currency}
+    intent["customer"] = given.get("customer", intent["customer"])
+    if given.get("payment_method"):
+        intent["payment_method"] = given["payment_method"]
+        intent["status"] = "requires_confirmation"
+    return intents.update_metadata(call, intent, None, "description", "receipt_email")
+
+
 def _cancel_intent(call: Call) -> Obj:
     intent = _intent(call)
     if intent["status"] in {"succeeded", "canceled"}:
@@ -82,8 +110,6 @@ def _cancel_intent(call: Call) -> Obj:
 
 
 def _list_intents(call: Call) -> Obj:
-    if "customer" in call.given and call.account.find("customers", call.given["customer"]) is None:
-        raise missing("customers", call.given["customer"], "customer")
     found = [
         i
         for i in reversed(call.account.all("payment_intents"))
@@ -106,7 +132,7 @@ def routes(desk: Desk) -> None:
         "POST",
         one,
         "payment_intents.update",
-        lambda c: intents.update_metadata(c, _intent(c), None, "description", "receipt_email"),
+        _update_intent,
     )
     desk.v1(
         "POST",

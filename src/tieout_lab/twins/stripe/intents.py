@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tieout_lab.twins.stripe import settlements
+from tieout_lab.twins.stripe import methods, settlements
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import Refusal, conflict, invalid, required
 from tieout_lab.twins.stripe.form import merged
-from tieout_lab.twins.stripe.pages import chosen, page, search
+from tieout_lab.twins.stripe.pages import chosen, page
+from tieout_lab.twins.stripe.search import search
 
 if TYPE_CHECKING:
     from tieout_lab.twins.stripe.desk import Call, Desk
 
 CARD = "pm_card_visa"
-DECLINED = ("pm_card_chargeDeclined", "pm_card_visa_chargeDeclined", "pm_card_chargeCustomerFail")
 
 
 def new_intent(
@@ -74,7 +74,7 @@ def new_intent(
 
 def succeed(account: Account, intent: Obj, method: str) -> Obj:
     """Charge an intent by a payment method; a declining one leaves a failed charge and raises card_declined."""
-    good = method not in DECLINED
+    good = not methods.declines(account, method)
     intent["payment_method"] = method
     charge = _new_charge(account, intent, method, good=good)
     intent["latest_charge"] = charge["id"]
@@ -217,6 +217,12 @@ def refund_charge(
     left = charge["amount_captured"] - charge["amount_refunded"]
     if not charge["paid"]:
         raise conflict(f"Charge {charge['id']} has not been paid.", "charge_not_refundable", "charge")
+    if any(one["charge"] == charge["id"] and one["status"] != "won" for one in account.all("disputes")):
+        raise conflict(
+            f"Charge {charge['id']} has been charged back; cannot issue a refund.",
+            "charge_disputed",
+            "charge",
+        )
     if left <= 0:
         raise conflict(
             f"Charge {charge['id']} has already been refunded.", "charge_already_refunded", "charge"
@@ -289,6 +295,12 @@ def _refund(call: Call) -> Obj:
     return call.account.get("refunds", call.path["refund"], "refund", status=404)
 
 
+def _cancel_refund(call: Call) -> Obj:
+    """Only a refund that waits for the customer's bank details can be cancelled, and no refund of a card does."""
+    refund = _refund(call)
+    raise conflict(f"Refund {refund['id']} of status {refund['status']} can't be canceled.", param="refund")
+
+
 def _list_refunds(call: Call) -> Obj:
     found = chosen(call.account.all("refunds"), call.given, "charge", "payment_intent")
     return page(found, call.given, call.url, "refunds")
@@ -329,6 +341,7 @@ def routes(desk: Desk) -> None:
     desk.v1("GET", "/v1/refunds", "refunds.list", _list_refunds)
     desk.v1("POST", "/v1/refunds", "refunds.create", _create_refund)
     desk.v1("GET", "/v1/refunds/{refund}", "refunds.retrieve", _refund)
+    desk.v1("POST", "/v1/refunds/{refund}/cancel", "refunds.cancel", _cancel_refund)
     desk.v1(
         "POST",
         "/v1/refunds/{refund}",

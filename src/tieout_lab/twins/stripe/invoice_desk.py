@@ -1,21 +1,20 @@
-"""The endpoints of invoices, their lines and invoice items."""
+"""The endpoints of invoices and their lines."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tieout_lab.twins.stripe import catalogue, invoices, lines, tax
+from tieout_lab.twins.stripe import catalogue, discounts, invoices, lines, tax
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import conflict, invalid, left_out, required
 from tieout_lab.twins.stripe.form import merged
-from tieout_lab.twins.stripe.pages import chosen, page, search
+from tieout_lab.twins.stripe.pages import chosen, page
+from tieout_lab.twins.stripe.search import search
 
 if TYPE_CHECKING:
     from tieout_lab.twins.stripe.desk import Call, Desk
 
 _LEFT_OUT = (
-    "discounts",
     "from_invoice",
     "on_behalf_of",
     "shipping_cost",
@@ -57,16 +56,15 @@ def _create(call: Call) -> Obj:
     customer = account.get("customers", given["customer"], "customer")
     method = given.get("collection_method", "charge_automatically")
     _due_rules(given, method)
-    rates = [
-        account.get("tax_rates", rate, "default_tax_rates") for rate in given.get("default_tax_rates") or []
-    ]
+    tax.not_beside_automatic(given)
+    rates = tax.chosen_rates(account, given, "default_tax_rates")
     metadata = merged({}, given.get("metadata"))
     subscription = (
         account.get("subscriptions", given["subscription"], "subscription")
         if "subscription" in given
         else None
     )
-    code = catalogue.currency(given.get("currency") or customer["currency"] or account.currency)
+    code: str = catalogue.currency(given.get("currency") or customer["currency"] or account.currency)
     invoice = invoices.draft(
         account,
         customer,
@@ -83,10 +81,15 @@ def _create(call: Call) -> Obj:
         footer=given.get("footer"),
         metadata=metadata,
         rates=rates,
+        discounts=discounts.wanted(account, given.get("discounts"), code),
     )
+    discounts.belongs(account, invoice["discounts"], customer["id"], invoice=invoice["id"])
     if "due_date" in given:
         invoice["_days"] = None
     invoice["effective_at"] = given.get("effective_at")
+    for name in ("default_payment_method", "number", "statement_descriptor"):
+        if name in given:
+            invoice[name] = given[name] or None
     if given.get("pending_invoice_items_behavior") == "include":
         own = subscription["id"] if subscription else None
         invoices.add_lines(account, invoice, invoices.take_items(account, invoice, own))
@@ -114,19 +117,24 @@ def _update(call: Call) -> Obj:
         if name in given:
             raise left_out(name, name)
     metadata = merged(invoice["metadata"], given.get("metadata"))
-    rates = [
-        account.get("tax_rates", rate, "default_tax_rates") for rate in given.get("default_tax_rates") or []
-    ]
+    rates = tax.chosen_rates(account, given, "default_tax_rates", own=invoice["default_tax_rates"])
+    reduced = discounts.wanted(account, given.get("discounts"), invoice["currency"], own=invoice["discounts"])
+    discounts.belongs(account, reduced, invoice["customer"], invoice=invoice["id"])
     with account.changing(invoice, "invoice.updated"):
         invoice["metadata"] = metadata
+        if "discounts" in given:
+            invoice["discounts"] = reduced
         for name in (
             "auto_advance",
             "collection_method",
             "custom_fields",
+            "default_payment_method",
             "description",
             "due_date",
             "effective_at",
             "footer",
+            "number",
+            "statement_descriptor",
         ):
             if name in given:
                 invoice[name] = given[name] if given[name] != "" else None
@@ -165,7 +173,7 @@ def _finalize(call: Call) -> Obj:
     invoice = invoice_of(call)
     if not invoice["lines"]["data"] and invoice["status"] == "draft":
         raise conflict("Nothing to invoice for customer", "invoice_no_customer_line_items")
-    if "auto_advance" in call.given:
+    if "auto_advance" in call.given and invoice["status"] == "draft":
         invoice["auto_advance"] = call.given["auto_advance"]
     invoices.finalize(call.account, invoice)
     if invoice["auto_advance"]:
@@ -212,97 +220,8 @@ def _update_line(call: Call) -> Obj:
     return dict(line)
 
 
-# -- invoice items ------------------------------------------------------------------------------------------------
-def _create_item(call: Call) -> Obj:
-    account, given = call.account, call.given
-    for name in ("discounts", "quantity_decimal"):
-        if name in given:
-            raise left_out(name, name)
-    if "customer" not in given:
-        raise required("customer")
-    customer = account.get("customers", given["customer"], "customer")
-    invoice = account.get("invoices", given["invoice"], "invoice") if "invoice" in given else None
-    if invoice is not None and invoice["status"] != "draft":
-        raise conflict("You can only add items to a draft invoice.", "invoice_not_editable", "invoice")
-    metadata = merged({}, given.get("metadata"))
-    rates = [account.get("tax_rates", rate, "tax_rates") for rate in given.get("tax_rates") or []]
-    quantity = given.get("quantity", 1)
-    price, amount = _priced(account, given, quantity)
-    code = price["currency"] if price else catalogue.currency(given.get("currency") or account.currency)
-    if invoice is not None and code != invoice["currency"]:
-        raise conflict("You cannot combine currencies on a single invoice.", param="currency")
-    now = account.now()
-    span = given.get("period") or {"start": now, "end": now}
-    description = given.get("description")
-    if description is None and price is not None:
-        description = account.objects["products"][price["product"]]["name"]
-    item = lines.new_item(
-        account,
-        customer["id"],
-        amount=amount,
-        currency=code,
-        description=description,
-        period={"start": span.get("start", now), "end": span.get("end", now)},
-        quantity=quantity,
-        price=price,
-        metadata=metadata,
-        tax_rates=rates,
-        subscription=given.get("subscription"),
-        invoice=invoice["id"] if invoice else None,
-    )
-    if invoice is not None:
-        with account.changing(invoice, "invoice.updated"):
-            invoices.add_lines(account, invoice, [lines.of_invoice_item(account, item)])
-    return item
-
-
-def _priced(account: Account, given: Obj, quantity: int) -> tuple[Obj | None, int]:
-    if "pricing" in given:
-        price: Any = account.get("prices", given["pricing"].get("price"), "pricing[price]")
-        return price, catalogue.line_amount(price, quantity)
-    if "price_data" in given:
-        price = catalogue.new_price(account, given["price_data"], "price_data")
-        return price, catalogue.line_amount(price, quantity)
-    if "amount" in given:
-        return None, int(given["amount"])
-    if "unit_amount_decimal" in given:
-        catalogue.amount_given({"unit_amount_decimal": given["unit_amount_decimal"]}, str)
-        return None, tax.rounded(Decimal(given["unit_amount_decimal"]) * quantity)
-    raise required("amount")
-
-
-def _item(call: Call) -> Obj:
-    return call.account.get("invoiceitems", call.path["invoiceitem"], "invoiceitem", status=404)
-
-
-def _list_items(call: Call) -> Obj:
-    found = chosen(call.account.all("invoiceitems"), call.given, "customer", "invoice")
-    if "pending" in call.given:
-        found = [item for item in found if (item["invoice"] is None) == call.given["pending"]]
-    return page(found, call.given, call.url, "invoiceitems")
-
-
-def _delete_item(call: Call) -> Obj:
-    account, item = call.account, _item(call)
-    invoice = account.find("invoices", item["invoice"] or "")
-    if invoice is not None and invoice["status"] != "draft":
-        raise conflict("The invoice of this item is finalized.", "invoice_not_editable")
-    account.emit("invoiceitem.deleted", item)
-    del account.objects["invoiceitems"][item["id"]]
-    if invoice is not None:
-        kept = [
-            line
-            for line in invoice["lines"]["data"]
-            if ((line["parent"] or {}).get("invoice_item_details") or {}).get("invoice_item") != item["id"]
-        ]
-        with account.changing(invoice, "invoice.updated"):
-            invoice["lines"]["data"] = kept
-            lines.add_up(account, invoice)
-    return {"id": item["id"], "object": "invoiceitem", "deleted": True}
-
-
 def routes(desk: Desk) -> None:
-    """Declare the endpoints of invoices and invoice items."""
+    """Declare the endpoints of invoices and their lines."""
     one = "/v1/invoices/{invoice}"
     desk.v1("GET", "/v1/invoices", "invoices.list", _list)
     desk.v1("POST", "/v1/invoices", "invoices.create", _create)
@@ -321,7 +240,3 @@ def routes(desk: Desk) -> None:
     )
     desk.v1("GET", one + "/lines", "invoices.lines", _lines)
     desk.v1("POST", one + "/lines/{line_item_id}", "invoices.update_line", _update_line)
-    desk.v1("GET", "/v1/invoiceitems", "invoiceitems.list", _list_items)
-    desk.v1("POST", "/v1/invoiceitems", "invoiceitems.create", _create_item)
-    desk.v1("GET", "/v1/invoiceitems/{invoiceitem}", "invoiceitems.retrieve", _item)
-    desk.v1("DELETE", "/v1/invoiceitems/{invoiceitem}", "invoiceitems.delete", _delete_item)

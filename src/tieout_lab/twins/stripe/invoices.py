@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tieout_lab.twins.stripe import intents, lines, tax, tax_ids
+from tieout_lab.twins.stripe import currencies, intents, lines, tax, tax_ids
 from tieout_lab.twins.stripe.accounts import Account, Obj, listed
-from tieout_lab.twins.stripe.customers import move_balance
+from tieout_lab.twins.stripe.customers import move_balance, owes
 from tieout_lab.twins.stripe.errors import conflict
 
 DAY = 86400
@@ -45,7 +45,7 @@ def draft(account: Account, customer: Obj, currency: str, reason: str, **given: 
         "default_source": None,
         "default_tax_rates": list(given.get("rates") or []),
         "description": given.get("description"),
-        "discounts": [],
+        "discounts": list(given.get("discounts") or []),
         "due_date": None,
         "effective_at": None,
         "ending_balance": None,
@@ -182,8 +182,9 @@ def finalize(account: Account, invoice: Obj) -> Obj:
     refresh(account, invoice)
     lines.add_up(account, invoice)
     now = account.now()
-    invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
-    customer["next_invoice_sequence"] += 1
+    if invoice["number"] is None:
+        invoice["number"] = f"{customer['invoice_prefix']}-{customer['next_invoice_sequence']:04d}"
+        customer["next_invoice_sequence"] += 1
     invoice["status"] = "open"
     invoice["automatically_finalizes_at"] = None
     invoice["status_transitions"]["finalized_at"] = now
@@ -234,6 +235,11 @@ def _apply_balance(account: Account, invoice: Obj, customer: Obj) -> None:
     if moved:
         kind = "invoice_too_small" if total < 0 else "applied_to_invoice"
         move_balance(account, customer, moved, currency, kind, invoice=invoice["id"])
+    due = invoice["amount_due"]
+    if account.settings.small_invoices == "owed" and 0 < due < currencies.LEAST.get(currency, 0):
+        # too small to be charged: paid by what the customer owes from now on
+        move_balance(account, customer, due, currency, "invoice_too_small", invoice=invoice["id"])
+        invoice["amount_due"] = 0
     invoice["amount_remaining"] = invoice["amount_due"]
     invoice["ending_balance"] = customer["_balances"].get(currency, 0)
 
@@ -338,6 +344,7 @@ def _tell_paid(account: Account, invoice: Obj) -> None:
     follow(account, invoice, "automatic")
     account.emit("invoice.paid", invoice)
     account.emit("invoice.payment_succeeded", invoice)
+    owes(account, invoice["customer"], late=False)
     subscription = account.find("subscriptions", invoice["_subscription"] or "")
     if subscription and subscription["status"] in {"past_due", "incomplete"}:
         with account.changing(subscription, "customer.subscription.updated"):
@@ -387,4 +394,5 @@ def write_off(account: Account, invoice: Obj) -> Obj:
         invoice["status_transitions"]["marked_uncollectible_at"] = account.now()
         invoice["status_details"] = {"uncollectible": {"reason": "user_forgiven"}}
     account.emit("invoice.marked_uncollectible", invoice)
+    owes(account, invoice["customer"], late=False)
     return invoice

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tieout_lab.twins.stripe import tax
+from tieout_lab.twins.stripe import discounts, tax
 from tieout_lab.twins.stripe.accounts import Account, Obj
 
 
@@ -53,6 +53,7 @@ def of_subscription_item(account: Account, subscription: Obj, item: Obj, **given
         },
         metadata=line_metadata(account, subscription, item),
         subscription=subscription["id"],
+        discounts=discounts.running(account, item["discounts"]),
         _rates=[rate["id"] for rate in item["tax_rates"] or subscription["default_tax_rates"] or []],
         _item=item["id"],
     )
@@ -87,6 +88,8 @@ def of_invoice_item(account: Account, item: Obj) -> Obj:
         parent=parent,
         metadata=dict(item["metadata"]),
         subscription=item["_subscription"],
+        discountable=item["discountable"],
+        discounts=item["discounts"],
         _rates=[rate["id"] for rate in item["tax_rates"] or []],
         _item=None,
     )
@@ -101,8 +104,8 @@ def _line(account: Account, **given: Any) -> Obj:
         "currency": given["currency"],
         "description": given["description"],
         "discount_amounts": [],
-        "discountable": True,
-        "discounts": [],
+        "discountable": given.get("discountable", True),
+        "discounts": list(given.get("discounts") or []),
         "invoice": None,
         "livemode": account.livemode,
         "metadata": given["metadata"],
@@ -123,6 +126,7 @@ def _line(account: Account, **given: Any) -> Obj:
 def new_item(account: Account, customer: str, **given: Any) -> Obj:
     """An invoice item that waits for the customer's next invoice, or the one it names."""
     quantity = given.get("quantity", 1)
+    discountable = given.get("discountable", not given.get("proration", False))
     item = account.put(
         "invoiceitems",
         {
@@ -134,12 +138,12 @@ def new_item(account: Account, customer: str, **given: Any) -> Obj:
             "customer_account": None,
             "date": account.now(),
             "description": given.get("description"),
-            "discountable": not given.get("proration", False),
-            "discounts": [],
+            "discountable": discountable,
+            "discounts": list(given.get("discounts") or []),
             "invoice": given.get("invoice"),
             "livemode": account.livemode,
             "metadata": given.get("metadata", {}),
-            "net_amount": given["amount"],
+            "net_amount": None if discountable else given["amount"],
             "parent": _item_parent(given.get("subscription"), given.get("subscription_item")),
             "period": given["period"],
             "pricing": pricing(given.get("price"), given["amount"], quantity),
@@ -167,18 +171,21 @@ def add_up(account: Account, invoice: Obj) -> None:
     """Tax every line and write the invoice's sums. Allowed while the invoice is a draft."""
     customer = account.objects["customers"][invoice["customer"]]
     entries: list[Obj] = []
-    subtotal = 0
+    own = discounts.take(account, invoice)
+    taken = sum(int(part["amount"]) for part in invoice["total_discount_amounts"])
+    subtotal = -own  # the lines' own discounts are in it, the invoice's are not
     for line in invoice["lines"]["data"]:
         rates = [account.objects["tax_rates"][rate] for rate in line["_rates"] or invoice["_rates"]]
-        line["taxes"] = tax.line_taxes(account, invoice, customer, line["amount"], rates)
+        line["taxes"] = tax.line_taxes(account, invoice, customer, discounts.net(line), rates)
         entries += line["taxes"]
         subtotal += line["amount"]
     exclusive, inclusive = tax.amounts(entries)
     invoice["total_taxes"] = tax.summed(entries)
     invoice["subtotal"] = subtotal
     invoice["subtotal_excluding_tax"] = subtotal - inclusive
-    invoice["total"] = subtotal + exclusive
-    invoice["total_excluding_tax"] = subtotal - inclusive
+    total = subtotal - (taken - own)
+    invoice["total"] = total + exclusive
+    invoice["total_excluding_tax"] = total - inclusive
     if invoice["automatic_tax"]["enabled"]:
         invoice["automatic_tax"]["status"] = (
             "complete" if tax.place_of(customer) else "requires_location_inputs"

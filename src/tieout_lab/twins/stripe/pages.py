@@ -1,18 +1,14 @@
-"""What answers carry beside the object itself: pages of lists, expanded references, search results."""
+"""What answers carry beside the object itself: pages of lists, expanded references."""
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tieout_lab.twins.stripe.accounts import Account, Obj, listed, shown
 from tieout_lab.twins.stripe.errors import Refusal, invalid, missing
-
-if TYPE_CHECKING:
-    from tieout_lab.twins.stripe.desk import Call
 
 MAX_LIMIT = 100
 MAX_DEPTH = 4
@@ -23,15 +19,21 @@ REFERENCES = {
     "charge": "charges",
     "credit_note": "credit_notes",
     "customer": "customers",
+    "coupon": "coupons",
     "customer_balance_transaction": "customer_balance_transactions",
+    "default_payment_method": "payment_methods",
     "default_price": "prices",
+    "discount": "discounts",
+    "discounts": "discounts",
     "dispute": "disputes",
     "payout": "payouts",
     "invoice": "invoices",
     "latest_charge": "charges",
     "latest_invoice": "invoices",
     "payment_intent": "payment_intents",
+    "payment_method": "payment_methods",
     "payment_record": "payment_records",
+    "plan": "prices",
     "price": "prices",
     "product": "products",
     "refund": "refunds",
@@ -39,9 +41,13 @@ REFERENCES = {
     "subscription": "subscriptions",
 }
 NEVER_SET = frozenset({
-    "application", "on_behalf_of", "test_clock", "default_source", "default_payment_method", "payment_method",
-    "pending_setup_intent", "latest_revision", "from_invoice", "transfer_data", "discount", "discounts", "review",
-    "source_transfer", "application_fee", "transfer", "account_tax_ids", "tax_code", "source",
+    "application", "on_behalf_of", "test_clock", "default_source", "pending_setup_intent", "latest_revision",
+    "from_invoice", "transfer_data", "review", "source_transfer", "application_fee", "transfer",
+    "account_tax_ids", "tax_code", "source", "account", "credit_balance_transaction",
+    "failure_balance_transaction", "generated_sepa_debit", "generated_sepa_debit_mandate", "mandate", "rule",
+    "setup_attempt", "cancellation_policy", "customer_communication", "customer_signature",
+    "duplicate_charge_documentation", "receipt", "refund_policy", "service_documentation",
+    "shipping_documentation", "uncategorized_file",
 })  # fmt: skip
 
 
@@ -52,10 +58,7 @@ def page(
     """A page of a list; `items` come newest first, and no more of them are looked at than the page needs.
 
     Takes limit, starting_after and ending_before; a cursor need not itself fit the filter `fits`."""
-    limit = given.get("limit", 10)
-    if not 1 <= limit <= MAX_LIMIT:
-        text = f"limit must be between 1 and {MAX_LIMIT}: {limit}"
-        raise invalid(text, "limit", "parameter_invalid_integer")
+    limit = checked_limit(given)
     after, before = given.get("starting_after"), given.get("ending_before")
     if after and before:
         raise invalid("starting_after and ending_before exclude one another.", code="parameters_exclusive")
@@ -67,6 +70,15 @@ def page(
         deque(_until(stream, after, kind, "starting_after"), maxlen=0)
     found = list(islice(filter(fits, stream), limit + 1))
     return {"object": "list", "data": found[:limit], "has_more": len(found) > limit, "url": url}
+
+
+def checked_limit(given: Obj) -> int:
+    """How many a page may hold."""
+    limit: int = given.get("limit", 10)
+    if not 1 <= limit <= MAX_LIMIT:
+        text = f"limit must be between 1 and {MAX_LIMIT}: {limit}"
+        raise invalid(text, "limit", "parameter_invalid_integer")
+    return limit
 
 
 def _until(stream: Iterator[Obj], identifier: str, kind: str, param: str) -> Iterator[Obj]:
@@ -117,7 +129,9 @@ def present(account: Account, result: Obj, expand: list[str]) -> Obj:
     for path in expand:
         parts = path.split(".")
         if len(parts) > MAX_DEPTH:
-            raise invalid(f"You cannot expand more than {MAX_DEPTH} levels of a property: {path}", "expand")
+            raise invalid(
+                f"You cannot expand more than {MAX_DEPTH} levels of a property. Property: {path}", "expand"
+            )
         _expand(account, answer, parts, path)
     return answer
 
@@ -133,17 +147,31 @@ def _expand(account: Account, here: Any, parts: list[str], path: str) -> None:
     include = INCLUDABLE.get((str(here.get("object")), name))
     if include is not None and not isinstance(here.get(name), dict):
         here[name] = include(account, here)
+    if rest and name not in here and (rest[-1] in NEVER_SET or rest[-1] in REFERENCES):
+        return  # a part that this object does not have
     value = here.get(name)
     if isinstance(value, str) and name in REFERENCES:
-        found = account.find(REFERENCES[name], value)
-        if found is not None:
-            here[name] = value = shown(found) if not found.get("deleted") else _deleted(found)
+        here[name] = value = _whole(account, name, value)
+    elif isinstance(value, list) and name in REFERENCES:
+        here[name] = value = [_whole(account, name, one) for one in value]
     elif (name not in here and name not in NEVER_SET and name not in REFERENCES) or (
         value is not None and not isinstance(value, dict | list) and include is None and name not in NEVER_SET
     ):
         raise _not_expandable(path)
     if rest and value is not None:
         _expand(account, value, rest, path)
+
+
+def _whole(account: Account, name: str, value: Any) -> Any:
+    """The object that a reference names; what is an object already, or unknown, stays as it is."""
+    found = account.find(REFERENCES[name], value) if isinstance(value, str) else None
+    if found is None:
+        return value
+    if name == "plan":
+        from tieout_lab.twins.stripe.catalogue import plan_of
+
+        return plan_of(found)
+    return _deleted(found) if found.get("deleted") and name != "coupon" else shown(found)
 
 
 def _deleted(obj: Obj) -> Obj:
@@ -215,6 +243,12 @@ def _tiers(account: Account, price: Obj) -> list[Obj] | None:
     return found
 
 
+def _own_currency(price: Obj) -> Obj:
+    """A price has no other currency here than its own."""
+    names = ("custom_unit_amount", "tax_behavior", "unit_amount", "unit_amount_decimal")
+    return {price["currency"]: {name: price[name] for name in names}}
+
+
 def _credits(account: Account, customer: Obj) -> Obj:
     balances = (account.find("customers", customer["id"]) or {}).get("_balances", {})
     return dict(balances)
@@ -231,6 +265,8 @@ INCLUDABLE: dict[tuple[str, str], Callable[[Account, Obj], Any]] = {
     ("customer", "tax"): lambda _, c: _tax_location(c),
     ("customer", "invoice_credit_balance"): _credits,
     ("charge", "refunds"): _refunds,
+    ("coupon", "applies_to"): lambda account, c: (account.find("coupons", c["id"]) or {}).get("_applies_to"),
+    ("price", "currency_options"): lambda _, price: _own_currency(price),
     ("price", "tiers"): _tiers,
     ("charge", "failure_balance_transaction"): _nothing,
 }
@@ -244,85 +280,3 @@ def _tax_location(customer: Obj) -> Obj:
         return {"automatic_tax": "unrecognized_location", "ip_address": None, "provider": "stripe"}
     location = {"country": place["country"], "source": source, "state": place.get("state")}
     return {"automatic_tax": "supported", "ip_address": None, "location": location, "provider": "stripe"}
-
-
-# -- search -------------------------------------------------------------------------------------------------------
-_CLAUSE = re.compile(
-    r"""\s*(?P<not>-)?(?P<field>[a-z_]+)(\[(?P<q>['"])(?P<key>.*?)(?P=q)\])?\s*(?P<op>:|~|>=|<=|>|<)\s*
-        (?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|-?\d+|null)\s*(?P<join>AND|OR|and|or)?""",
-    re.VERBOSE,
-)
-
-
-def search(call: Call, kind: str) -> Obj:
-    """A search result. What changed less than the visibility delay ago is found as it was, or not at all."""
-    account, given = call.account, call.given
-    clauses, together = _clauses(given["query"])
-    limit = given.get("limit", 10)
-    if not 1 <= limit <= MAX_LIMIT:
-        raise invalid(
-            f"limit must be between 1 and {MAX_LIMIT}: {limit}", "limit", "parameter_invalid_integer"
-        )
-    horizon = account.technical() - account.visibility_delay()
-    found = []
-    for item in reversed(account.all(kind)):
-        seen: Obj = item
-        if item["_since"] > horizon:
-            if item["_before"] is None:
-                continue
-            seen = {**item, **item["_before"]}
-        results = [_fits(seen, clause) for clause in clauses]
-        if all(results) if together else any(results):
-            found.append(item)
-    start = (
-        int(given["page"].removeprefix("p")) if str(given.get("page", "")).removeprefix("p").isdigit() else 0
-    )
-    more = len(found) > start + limit
-    return {
-        "object": "search_result",
-        "data": found[start : start + limit],
-        "has_more": more,
-        "next_page": f"p{start + limit}" if more else None,
-        "url": call.url,
-    }
-
-
-def _clauses(query: str) -> tuple[list[dict[str, str | None]], bool]:
-    clauses, joins, place = [], set(), 0
-    while place < len(query):
-        match = _CLAUSE.match(query, place)
-        if match is None or match.end() == place:
-            raise invalid(f"We were unable to parse your search query: {query}", "query")
-        clauses.append(match.groupdict())
-        if match["join"]:
-            joins.add(match["join"].upper())
-        elif match.end() < len(query):
-            joins.add("AND")
-        place = match.end()
-    if not clauses or len(joins) > 1:
-        raise invalid(f"We were unable to parse your search query: {query}", "query")
-    return clauses, joins != {"OR"}
-
-
-def _fits(item: Obj, clause: dict[str, str | None]) -> bool:
-    field, key, operator = str(clause["field"]), clause["key"], clause["op"]
-    actual: Any = (item.get("metadata") or {}).get(key) if key is not None else item.get(field)
-    wanted = str(clause["value"])
-    if wanted == "null":
-        fits = actual is None
-    else:
-        text = re.sub(r"\\(.)", r"\1", wanted[1:-1]) if wanted[0] in "'\"" else wanted
-        fits = _compare(actual, str(operator), text)
-    return not fits if clause["not"] else fits
-
-
-def _compare(actual: Any, operator: str, wanted: str) -> bool:
-    if actual is None:
-        return False
-    if operator == "~":
-        return wanted.lower() in str(actual).lower()
-    if operator == ":":
-        return ("true" if actual is True else "false" if actual is False else str(actual)) == wanted
-    if not isinstance(actual, int) or not wanted.lstrip("-").isdigit():
-        return False
-    return in_range(actual, {{">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[operator]: int(wanted)})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tieout_lab.twins.stripe import intents, invoices, records
 from tieout_lab.twins.stripe.accounts import Account, Obj
+from tieout_lab.twins.stripe.customers import owes
 from tieout_lab.twins.stripe.errors import Refusal, conflict, invalid
 from tieout_lab.twins.stripe.pages import in_range, page
 
@@ -19,7 +20,7 @@ def method_of(account: Account, invoice: Obj) -> str | None:
     """The payment method an automatic collection would use."""
     subscription = account.find("subscriptions", invoice["_subscription"] or "") or {}
     customer = account.objects["customers"][invoice["customer"]]
-    own: str | None = subscription.get("default_payment_method")
+    own: str | None = invoice.get("default_payment_method") or subscription.get("default_payment_method")
     return own or customer["invoice_settings"]["default_payment_method"] or customer["default_source"]
 
 
@@ -65,6 +66,7 @@ def collect(account: Account, invoice: Obj) -> None:
             raise Refusal(402, "no payment method")
         pay_by_card(account, invoice, method)
     except Refusal:
+        owes(account, invoice["customer"], late=True)
         subscription = account.find("subscriptions", invoice["_subscription"] or "")
         if subscription and subscription["status"] == "active":
             with account.changing(subscription, "customer.subscription.updated"):
@@ -121,8 +123,16 @@ def _attach(call: Call) -> Obj:
 def _pay(call: Call) -> Obj:
     account, given = call.account, call.given
     invoice = account.get("invoices", call.path["invoice"], "invoice", status=404)
+    method = given.get("payment_method") or given.get("source") or method_of(account, invoice)
+    needed = invoice["status"] in ("draft", *PAYABLE) and invoice["amount_due"] > 0
+    if method is None and needed and not given.get("paid_out_of_band"):
+        raise conflict(
+            "There is no default payment method on this invoice's customer.", "missing", "payment_method"
+        )
     if invoice["status"] == "draft":
         invoices.finalize(account, invoice)
+        if invoice["status"] == "paid":  # nothing was due
+            return invoice
     if invoice["status"] == "paid":
         raise conflict("Invoice is already paid", "status_transition_invalid")
     if invoice["status"] not in PAYABLE:
@@ -130,12 +140,7 @@ def _pay(call: Call) -> Obj:
     if given.get("paid_out_of_band"):
         records.pay_out_of_band(account, invoice)
         return invoice
-    method = given.get("payment_method") or given.get("source") or method_of(account, invoice)
-    if method is None:
-        raise conflict(
-            "There is no default payment method on this invoice's customer.", "missing", "payment_method"
-        )
-    pay_by_card(account, invoice, method)
+    pay_by_card(account, invoice, str(method))
     return invoice
 
 

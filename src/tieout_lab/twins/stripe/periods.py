@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from tieout_lab.twins.stripe import calendar, catalogue, lines, meters, tax
+from tieout_lab.twins.stripe import calendar, catalogue, discounts, lines, meters, tax, trials
 from tieout_lab.twins.stripe.accounts import Account, Obj
-from tieout_lab.twins.stripe.errors import invalid, left_out
+from tieout_lab.twins.stripe.errors import invalid
 from tieout_lab.twins.stripe.form import merged
 
 
@@ -18,7 +18,7 @@ def same_currency(prices: list[Obj], where: str) -> None:
 
 def new_item(account: Account, subscription: str, price: Obj, given: Obj, span: tuple[int, int]) -> Obj:
     """A subscription item with its current period."""
-    rates = [account.get("tax_rates", rate, "tax_rates") for rate in given.get("tax_rates") or []]
+    rates = tax.chosen_rates(account, given)
     return account.put(
         "subscription_items",
         {
@@ -29,7 +29,7 @@ def new_item(account: Account, subscription: str, price: Obj, given: Obj, span: 
             "created": account.now(),
             "current_period_end": span[1],
             "current_period_start": span[0],
-            "discounts": [],
+            "discounts": discounts.wanted(account, given.get("discounts"), price["currency"]),
             "metadata": merged({}, given.get("metadata")),
             "plan": catalogue.plan_of(price),
             "price": {key: value for key, value in price.items() if key not in {"_since", "_before"}},
@@ -72,6 +72,12 @@ def first_periods(
     for price, wanted in items:
         recurring = price["recurring"]
         own: list[Obj] = []
+        if subscription["trial_end"] is not None:
+            span = (start, end_of(subscription, anchor))
+            item = new_item(account, subscription["id"], price, wanted, span)
+            subscription["items"]["data"].append(item)
+            found = [trials.free_line(account, subscription, item, *span), *found]
+            continue
         if anchor > now:
             span = (start, end_of(subscription, anchor))
             spans = [span] if charged else []
@@ -124,12 +130,14 @@ def checked_extras(
     """(price, parameters) of each one-time line; refuses what does not fit. Creates inline prices."""
     found = []
     for place, extra in enumerate(extras):
-        if "discounts" in extra:
-            raise left_out("discounts", f"add_invoice_items[{place}][discounts]")
         found.append(
             (catalogue.price_for(account, extra, f"add_invoice_items[{place}]", recurring=False), extra)
         )
     same_currency([price for price, _ in [*items, *found]], "add_invoice_items")
+    for place, (price, extra) in enumerate(found):
+        where = f"add_invoice_items[{place}]"
+        tax.chosen_rates(account, extra, where=where)
+        discounts.check(account, extra.get("discounts"), price["currency"], f"{where}[discounts]")
     return found
 
 
@@ -141,6 +149,9 @@ def waiting_extras(account: Account, subscription: Obj, extras: list[tuple[Obj, 
         first = _moment(asked.get("start"), max(start for start, _ in spans), account.now())
         last = _moment(asked.get("end"), min(end for _, end in spans), account.now())
         quantity = extra.get("quantity", 1)
+        taken = discounts.wanted(
+            account, extra.get("discounts"), price["currency"], "add_invoice_items[discounts]"
+        )
         lines.new_item(
             account,
             subscription["customer"],
@@ -151,8 +162,9 @@ def waiting_extras(account: Account, subscription: Obj, extras: list[tuple[Obj, 
             quantity=quantity,
             price=price,
             metadata=merged({}, extra.get("metadata")),
-            tax_rates=[account.get("tax_rates", rate, "tax_rates") for rate in extra.get("tax_rates") or []],
+            tax_rates=tax.chosen_rates(account, extra),
             subscription=subscription["id"],
+            discounts=taken,
         )
 
 

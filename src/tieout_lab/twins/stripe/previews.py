@@ -6,16 +6,30 @@ import copy
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tieout_lab.twins.stripe import cycles, invoices, subscription_desk, subscriptions
+from tieout_lab.twins.stripe import (
+    cycles,
+    discounts,
+    invoice_items,
+    invoices,
+    subscription_desk,
+    subscriptions,
+)
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import Refusal, left_out, required
 
 if TYPE_CHECKING:
     from tieout_lab.twins.stripe.desk import Call, Desk
 
-_LEFT_OUT = ("customer_details", "discounts", "invoice_items", "on_behalf_of", "schedule", "schedule_details")
-_LEFT_OUT_DETAILS = ("billing_schedules", "pause", "resume_at", "trial_end")
-_CHANGES = ("cancel_at", "cancel_at_period_end", "items", "proration_behavior", "proration_date")
+_LEFT_OUT = ("customer_details", "on_behalf_of", "schedule", "schedule_details")
+_LEFT_OUT_DETAILS = ("billing_schedules", "pause", "resume_at")
+_CHANGES = (
+    "cancel_at",
+    "cancel_at_period_end",
+    "items",
+    "proration_behavior",
+    "proration_date",
+    "trial_end",
+)
 _NEW = (
     "billing_cycle_anchor",
     "billing_mode",
@@ -23,6 +37,7 @@ _NEW = (
     "default_tax_rates",
     "items",
     "proration_behavior",
+    "trial_end",
 )
 _KEPT = 20  # previews whose lines can still be paged
 
@@ -33,7 +48,7 @@ def _scratch(account: Account) -> Account:
     kinds = {kind: copy.deepcopy(objects) for kind, objects in account.objects.items() if kind != "events"}
     made.objects = defaultdict(dict, kinds)
     made.due = list(account.due)
-    made.announce = lambda *_: None
+    made.announce, made.held = (lambda *_: None), None
     return made
 
 
@@ -48,14 +63,16 @@ def preview(call: Call) -> Obj:
     if given.get("preview_mode", "next") != "next":
         raise left_out("preview_mode recurring", "preview_mode")
     trial = _scratch(account)
+    _waiting(trial, given)
     if "subscription" in given:
-        invoice = _of_subscription(trial, given["subscription"], details)
+        reduced = {"discounts": given["discounts"]} if "discounts" in given else {}
+        invoice = _of_subscription(trial, given["subscription"], details, reduced)
     elif "customer" not in given:
         raise required("customer")
     elif "items" in details:
         invoice = _of_new(trial, given, details)
     else:
-        invoice = _of_customer(trial, given["customer"])
+        invoice = _of_customer(trial, given)
     if invoice is None:
         raise Refusal(404, "No upcoming invoices for customer", code="invoice_upcoming_none")
     shown = _as_preview(account, invoice)
@@ -66,13 +83,31 @@ def preview(call: Call) -> Obj:
     return shown
 
 
-def _of_subscription(trial: Account, identifier: str, details: Obj) -> Obj | None:
+def _waiting(trial: Account, given: Obj) -> None:
+    """The invoice items that the preview is to count on, new ones and changed ones."""
+    owner = given.get("customer")
+    if owner is None and "subscription" in given:
+        owner = trial.get("subscriptions", given["subscription"], "subscription")["customer"]
+    for place, one in enumerate(given.get("invoice_items") or []):
+        where = f"invoice_items[{place}]"
+        if "invoiceitem" in one:
+            item = trial.get("invoiceitems", one["invoiceitem"], f"{where}[invoiceitem]")
+            rest = {name: value for name, value in one.items() if name != "invoiceitem"}
+            invoice_items.rewrite(trial, item, rest, where)
+            continue
+        wanted = {**one, "customer": owner}
+        if "price" in wanted:
+            wanted["pricing"] = {"price": wanted.pop("price")}
+        invoice_items.make(trial, wanted, where)
+
+
+def _of_subscription(trial: Account, identifier: str, details: Obj, reduced: Obj) -> Obj | None:
     """The next invoice of a subscription, as it is or as it would be changed."""
     subscription = trial.get("subscriptions", identifier, "subscription")
     known = set(trial.objects["invoices"])
     if details.get("cancel_now"):
         subscription_desk.cancel(trial, subscription, {"prorate": True, "invoice_now": True})
-    elif changes := {name: details[name] for name in _CHANGES if name in details}:
+    elif changes := {name: details[name] for name in _CHANGES if name in details} | reduced:
         subscription_desk.change(trial, subscription, changes)
     if found := _made(trial, known):  # invoiced at once
         return found
@@ -90,17 +125,20 @@ def _of_new(trial: Account, given: Obj, details: Obj) -> Obj | None:
     if "start_date" in details and details["start_date"] != "now":
         wanted["backdate_start_date"] = details["start_date"]
     wanted |= {"customer": given["customer"], "collection_method": "send_invoice", "days_until_due": 0}
-    if "automatic_tax" in given:
-        wanted["automatic_tax"] = given["automatic_tax"]
+    for name in ("automatic_tax", "discounts"):
+        if name in given:
+            wanted[name] = given[name]
     subscriptions.create(trial, wanted)
     return _made(trial, known)
 
 
-def _of_customer(trial: Account, identifier: str) -> Obj | None:
+def _of_customer(trial: Account, given: Obj) -> Obj | None:
     """What waits for the customer's next invoice."""
-    customer = trial.get("customers", identifier, "customer")
-    code = customer["currency"] or trial.currency
-    invoice = invoices.draft(trial, customer, code, "upcoming")
+    customer = trial.get("customers", given["customer"], "customer")
+    code: str = (given.get("currency") or customer["currency"] or trial.currency).lower()
+    reduced = discounts.wanted(trial, given.get("discounts"), code)
+    enabled = (given.get("automatic_tax") or {}).get("enabled", False)
+    invoice = invoices.draft(trial, customer, code, "upcoming", discounts=reduced, automatic_tax=enabled)
     waiting = invoices.take_items(trial, invoice, None)
     invoices.add_lines(trial, invoice, waiting)
     return invoice if waiting else None

@@ -23,7 +23,9 @@ _LEFT_OUT_PHASE = (
 def _create(call: Call) -> Obj:
     account, given = call.account, call.given
     if "from_subscription" in given:
-        raise left_out("from_subscription", "from_subscription")
+        from tieout_lab.twins.stripe.rephasing import from_subscription
+
+        return from_subscription(account, given, merged({}, given.get("metadata")))
     if "customer" not in given:
         raise required("customer")
     customer = account.get("customers", given["customer"], "customer")
@@ -40,9 +42,9 @@ def _create(call: Call) -> Obj:
         raise left_out("end_behavior none and renew", "end_behavior")
     made, here = [], start
     for place, phase in enumerate(phases):
-        made.append(_checked_phase(account, phase, place, here, given.get("default_settings") or {}))
+        made.append(checked_phase(account, phase, place, here, given.get("default_settings") or {}))
         here = made[-1]["end_date"]
-    schedule = _new(account, customer, given, metadata)
+    schedule = new(account, customer, given, metadata)
     schedule["default_settings"] |= {"collection_method": made[0]["collection_method"]}
     schedule["phases"] = made
     schedule |= {"_start": start, "_end": here, "_given": phases}
@@ -55,7 +57,7 @@ def _create(call: Call) -> Obj:
     return schedule
 
 
-def _checked_phase(account: Account, given: Obj, place: int, start: int, defaults: Obj) -> Obj:
+def checked_phase(account: Account, given: Obj, place: int, start: int, defaults: Obj) -> Obj:
     """A phase that begins where the one before ends; refuses what does not fit. Creates inline prices."""
     for name in _LEFT_OUT_PHASE:
         if name in given:
@@ -70,7 +72,7 @@ def _checked_phase(account: Account, given: Obj, place: int, start: int, default
         (_one_time(account, extra, place), extra)
         for place, extra in enumerate(given.get("add_invoice_items") or [])
     ]
-    return _phase(given, start, _end_date(given, start, items, place), items, extras, method, days)
+    return phase_of(given, start, _end_date(given, start, items, place), items, extras, method, days)
 
 
 def _one_time(account: Account, extra: Obj, place: int) -> Obj:
@@ -97,7 +99,8 @@ def _end_date(phase: Obj, start: int, items: list[tuple[Obj, Obj]], place: int) 
     return calendar.boundary(start, recurring, 1)
 
 
-def _new(account: Account, customer: Obj, given: Obj, metadata: Obj) -> Obj:
+def new(account: Account, customer: Obj, given: Obj, metadata: Obj) -> Obj:
+    """A schedule without phases, not yet kept."""
     mode = given.get("billing_mode") or {"type": "flexible"}
     flexible = {"proration_discounts": "included"} if mode["type"] == "flexible" else None
     defaults = given.get("default_settings") or {}
@@ -156,7 +159,7 @@ def _invoice_settings(given: Obj) -> Obj:
     }
 
 
-def _phase(
+def phase_of(
     given: Obj,
     start: int,
     finish: int,
@@ -165,6 +168,7 @@ def _phase(
     method: str,
     days: int | None,
 ) -> Obj:
+    """A phase as it is shown, from (price, parameters) of its items and one-time lines."""
     settings = given.get("invoice_settings")
     return {
         "add_invoice_items": [
@@ -220,10 +224,12 @@ def due(account: Account, identifier: str) -> None:
     schedule = account.find("subscription_schedules", identifier)
     if schedule is None:
         return
+    if schedule["status"] == "not_started" and account.now() < schedule["_start"]:
+        return  # it was put off
     if schedule["status"] == "not_started":
         _begin(account, schedule)
     elif schedule["status"] == "active" and account.now() < schedule["_end"]:
-        _enter(account, schedule)
+        enter(account, schedule)
     elif schedule["status"] == "active" and account.now() >= schedule["_end"]:
         with account.changing(schedule, "subscription_schedule.completed"):
             schedule["status"] = "completed"
@@ -236,12 +242,16 @@ def due(account: Account, identifier: str) -> None:
             subscription["schedule"] = None
 
 
+def usable_again(account: Account, phases: list[Obj]) -> None:
+    """A phase may name the inline prices of its schedule, which nothing else may."""
+    for phase in phases:
+        for item in [*phase["items"], *phase["add_invoice_items"]]:
+            account.objects["prices"][item["price"]]["_inline_again"] = True
+
+
 def _begin(account: Account, schedule: Obj) -> None:
     phase, given = schedule["phases"][0], schedule["_given"][0]
-    for item in [
-        one for every in schedule["phases"] for one in [*every["items"], *every["add_invoice_items"]]
-    ]:
-        account.objects["prices"][item["price"]]["_inline_again"] = True
+    usable_again(account, schedule["phases"])
     wanted: dict[str, Any] = {
         "customer": schedule["customer"],
         "items": [
@@ -295,8 +305,10 @@ def _begin(account: Account, schedule: Obj) -> None:
         due(account, schedule["id"])
 
 
-def _enter(account: Account, schedule: Obj) -> None:
-    """The phase of this moment begins: its items take the place of the last one's, prorated as it says."""
+def enter(account: Account, schedule: Obj, *, again: bool = False) -> None:
+    """The phase of this moment begins: its items take the place of the last one's, prorated as it says.
+
+    `again`: it has begun before and was only changed, so that its one-time lines are billed already."""
     from tieout_lab.twins.stripe.subscription_desk import enter_phase
 
     phase = next(one for one in schedule["phases"] if account.now() < one["end_date"])
@@ -307,7 +319,7 @@ def _enter(account: Account, schedule: Obj) -> None:
     with account.changing(schedule, "subscription_schedule.updated"):
         schedule["current_phase"] = {"start_date": phase["start_date"], "end_date": phase["end_date"]}
     extras = [{**one, "period": _period(one["period"], phase)} for one in phase["add_invoice_items"]]
-    enter_phase(account, subscription, phase, extras)
+    enter_phase(account, subscription, phase, [] if again else extras)
 
 
 def _period(asked: Obj, phase: Obj) -> Obj:
@@ -347,8 +359,12 @@ def _running(call: Call, *, doing: str) -> Obj:
 
 def _update(call: Call) -> Obj:
     schedule = _running(call, doing="update")
-    for name in set(call.given) - {"metadata", "end_behavior", "expand", "proration_behavior"}:
+    from tieout_lab.twins.stripe.rephasing import rephase
+
+    for name in set(call.given) - {"metadata", "end_behavior", "expand", "phases", "proration_behavior"}:
         raise left_out(f"changing {name} of a schedule", name)
+    if call.given.get("end_behavior", "release") not in {"release", "cancel"}:
+        raise left_out("end_behavior none and renew", "end_behavior")
     metadata = merged(schedule["metadata"], call.given.get("metadata"))
     with call.account.changing(schedule, "subscription_schedule.updated"):
         schedule["metadata"] = metadata
@@ -360,6 +376,8 @@ def _update(call: Call) -> Obj:
                     schedule["_end"] if call.given["end_behavior"] == "cancel" else None
                 )
                 subscriptions.watch(call.account, subscription)
+    if "phases" in call.given:
+        rephase(call.account, schedule, call.given["phases"])
     return schedule
 
 

@@ -1,17 +1,30 @@
-"""The endpoints of subscriptions and subscription items: reading, changing, cancelling."""
+"""The endpoints of subscriptions: reading, changing, cancelling."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tieout_lab.twins.stripe import catalogue, invoices, lines, meters, periods, subscriptions
+from tieout_lab.twins.stripe import (
+    anchors,
+    calendar,
+    catalogue,
+    discounts,
+    invoices,
+    lines,
+    meters,
+    periods,
+    subscriptions,
+    tax,
+    trials,
+)
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import conflict, invalid, left_out
 from tieout_lab.twins.stripe.form import merged, value_of
-from tieout_lab.twins.stripe.pages import chosen, in_range, page, search
+from tieout_lab.twins.stripe.pages import chosen, in_range, page
 from tieout_lab.twins.stripe.payments import collect
 from tieout_lab.twins.stripe.schedules import subscription_ended
+from tieout_lab.twins.stripe.search import search
 
 if TYPE_CHECKING:
     from tieout_lab.twins.stripe.desk import Call, Desk
@@ -55,7 +68,16 @@ def change(account: Account, subscription: Obj, given: Obj) -> Obj:
     days = given.get("days_until_due", subscription["days_until_due"] if method == "send_invoice" else None)
     subscriptions.check_days(days, method)
     cancel = _cancel_at(account, given, subscription)
+    trial = anchors.trial_change(account, given, subscription)
+    reduced = discounts.wanted(
+        account, given.get("discounts"), subscription["currency"], own=subscription["discounts"]
+    )
+    tax.not_beside_automatic({"automatic_tax": subscription["automatic_tax"], **given})
+    rates = tax.chosen_rates(account, given, "default_tax_rates", own=subscription["default_tax_rates"])
+    trial_settings = trials.settings(given)
+    subscriptions.check_pause(account, value_of(given, "pause_collection"))
     metadata = merged(subscription["metadata"], given.get("metadata"))
+    extras = _checked_extras(account, subscription, given.get("add_invoice_items") or [])
     changes = _checked_changes(account, subscription, given.get("items") or [])
     behavior = given.get("proration_behavior", "create_prorations")
     moment = given.get("proration_date", account.now())
@@ -74,12 +96,32 @@ def change(account: Account, subscription: Obj, given: Obj) -> Obj:
                 "liability": liability,
             }
         if "pause_collection" in given:
-            subscription["pause_collection"] = value_of(given, "pause_collection")
+            subscriptions.pause(account, subscription, value_of(given, "pause_collection"))
+        if "discounts" in given:
+            subscription["discounts"] = reduced
+        if "default_tax_rates" in given:
+            subscription["default_tax_rates"] = rates
+        if "invoice_settings" in given:
+            subscription["invoice_settings"] |= {
+                name: value
+                for name, value in subscriptions.invoice_settings(given["invoice_settings"]).items()
+                if name in given["invoice_settings"]
+            }
+        if "trial_settings" in given:
+            subscription["trial_settings"] = trial_settings
         _set_end(account, subscription, given, cancel)
-        _change_items(account, subscription, changes, behavior, moment)
-        _add_extras(account, subscription, given.get("add_invoice_items") or [])
-        if behavior == "always_invoice":
-            bill_now(account, subscription)
+        anew = trial is None and anchors.restarts(given, changes)
+        if anew and behavior != "none":
+            for item in subscription["items"]["data"]:
+                _prorate(account, subscription, item, moment, -1)
+        _change_items(account, subscription, changes, "none" if anew else behavior, moment)
+        periods.waiting_extras(account, subscription, extras)
+        own = anchors.restart(account, subscription) if anew else []
+        if trial is not None:
+            own = anchors.move_trial(account, subscription, trial)
+        if own or behavior == "always_invoice":
+            bill_now(account, subscription, own)
+    discounts.belongs(account, reduced, subscription["customer"], subscription=subscription["id"])
     subscriptions.watch(account, subscription)
     return subscription
 
@@ -88,10 +130,8 @@ def _may_change(subscription: Obj, given: Obj) -> None:
     for name in subscriptions.LEFT_OUT:
         if name in given:
             raise left_out(name, name)
-    if given.get("billing_cycle_anchor", "unchanged") not in ("unchanged", {"type": "unchanged"}):
-        raise left_out("resetting the billing cycle anchor", "billing_cycle_anchor")
     late = sorted(set(given) - _WHEN_CANCELED)
-    if subscription["status"] == "canceled" and late:
+    if subscription["status"] in subscriptions.OVER and late:
         raise conflict(
             "A canceled subscription can only update its cancellation_details and metadata.",
             "invalid_canceled_subscription_fields",
@@ -108,8 +148,7 @@ def _cancel_at(account: Account, given: Obj, subscription: Obj) -> int | None:
     if cancel == "":
         return None
     if isinstance(cancel, str):
-        ends: list[int] = [item["current_period_end"] for item in subscription["items"]["data"]]
-        return max(ends) if cancel.startswith("max") else min(ends)
+        return anchors.period_end(subscription, cancel)
     if "cancel_at" in given and cancel is not None and cancel <= account.now():
         raise invalid("`cancel_at` must be in the future.", "cancel_at")
     return cancel
@@ -146,11 +185,14 @@ def _checked_changes(
                 )
         if change.get("quantity", 1) < 0:
             raise invalid("Invalid non-negative integer", f"{where}[quantity]", "parameter_invalid_integer")
+        if item is not None and meters.is_metered(item) and "quantity" in change:
+            raise invalid("A metered price takes no quantity.", f"{where}[quantity]")
         price = None
         if item is None or "price" in change or "price_data" in change:
             price = catalogue.price_for(account, change, where, recurring=True)
             if price["currency"] != subscription["currency"]:
                 raise invalid("Prices must have the same `currency` field.", where)
+        subscriptions.check_extras_of_item(account, change, subscription["currency"], where, item)
         found.append((item, price, change))
     left = (
         len(by_id)
@@ -175,10 +217,7 @@ def _change_items(
     for item, price, change in changes:
         if item is None:
             assert price is not None  # noqa: S101  a new item always has one
-            span = (
-                min(i["current_period_start"] for i in items),
-                min(i["current_period_end"] for i in items),
-            )
+            span = anchors.span_of_added(account, subscription, price)
             added = periods.new_item(account, subscription["id"], price, change, span)
             items.append(added)
             if behavior != "none":
@@ -195,6 +234,12 @@ def _change_items(
             del account.objects["subscription_items"][item["id"]]
             continue
         item["metadata"] = metadata
+        if "tax_rates" in change:
+            item["tax_rates"] = tax.chosen_rates(account, change, own=item["tax_rates"])
+        if "discounts" in change:
+            item["discounts"] = discounts.wanted(
+                account, change["discounts"], subscription["currency"], own=item["discounts"]
+            )
         if not metered:
             item["quantity"] = quantity
         if price is not None:
@@ -206,12 +251,17 @@ def _change_items(
 
 def _prorate(account: Account, subscription: Obj, item: Obj, moment: int, sign: int) -> None:
     """A waiting invoice item for the rest of the current period: credit (-1) for what was, debit (1) for what is."""
-    if meters.is_metered(item):
+    if meters.is_metered(item) or subscription["status"] == "trialing":
         return
     start, end = item["current_period_start"], item["current_period_end"]
     first = min(max(moment, start), end)
-    part = Decimal(end - first) / Decimal(end - start)
-    amount = sign * periods.share(item["price"], item["quantity"], part)
+    anchor, on_day = subscription["billing_cycle_anchor"], subscription["_on_day"]
+    # by the natural periods: a first or last one that is cut short costs its share of a whole one
+    parts = calendar.natural_parts(anchor, item["price"]["recurring"], first, end, on_day)
+    part = sum((share for _, _, share in parts), Decimal(0))
+    reduced = [*item["discounts"], *subscription["discounts"]]
+    left = discounts.part_left(account, reduced, item["price"]["product"])
+    amount = sign * periods.share(item["price"], item["quantity"], part * left)
     if amount == 0:
         return
     name = account.objects["products"][item["price"]["product"]]["name"]
@@ -277,20 +327,22 @@ def enter_phase(account: Account, subscription: Obj, phase: Obj, extras: list[Ob
         wanted_extras = [
             {name: one[name] for name in ("price", "quantity", "metadata", "period")} for one in extras
         ]
-        _add_extras(account, subscription, wanted_extras)
+        periods.waiting_extras(account, subscription, _checked_extras(account, subscription, wanted_extras))
         if behavior == "always_invoice":
             bill_now(account, subscription)
     subscriptions.watch(account, subscription)
 
 
-def _add_extras(account: Account, subscription: Obj, extras: list[Obj]) -> None:
+def _checked_extras(account: Account, subscription: Obj, extras: list[Obj]) -> list[tuple[Obj, Obj]]:
     items: list[tuple[Obj, Obj]] = [(item["price"], {}) for item in subscription["items"]["data"]]
-    periods.waiting_extras(account, subscription, periods.checked_extras(account, extras, items))
+    return periods.checked_extras(account, extras, items)
 
 
-def bill_now(account: Account, subscription: Obj) -> Obj | None:
-    """An invoice, at once, for what waits."""
-    invoice = subscriptions.invoice_for(account, subscription, "subscription_update", account.now(), [])
+def bill_now(account: Account, subscription: Obj, own: list[Obj] | None = None) -> Obj | None:
+    """An invoice, at once, for what waits and for the lines `own`."""
+    invoice = subscriptions.invoice_for(
+        account, subscription, "subscription_update", account.now(), own or []
+    )
     if invoice is not None:
         invoices.finalize(account, invoice)
         collect(account, invoice)
@@ -303,7 +355,7 @@ def _cancel(call: Call) -> Obj:
 
 def cancel(account: Account, subscription: Obj, given: Obj) -> Obj:
     """What `DELETE /v1/subscriptions/{id}` does."""
-    if subscription["status"] == "canceled":
+    if subscription["status"] in subscriptions.OVER:
         raise conflict(f"No such subscription: '{subscription['id']}'", "resource_missing", "id")
     for name, value in (given.get("cancellation_details") or {}).items():
         subscription["cancellation_details"][name] = None if value == "" else value
@@ -317,60 +369,8 @@ def cancel(account: Account, subscription: Obj, given: Obj) -> Obj:
     return subscription
 
 
-# -- subscription items ---------------------------------------------------------------------------------------------
-def _item(call: Call) -> Obj:
-    return call.account.get("subscription_items", call.path["item"], "item", status=404)
-
-
-def _list_items(call: Call) -> Obj:
-    subscription = call.account.get("subscriptions", call.given["subscription"], "subscription")
-    return page(subscription["items"]["data"], call.given, call.url, "subscription_items")
-
-
-def _change_one(call: Call, subscription: Obj, one: Obj) -> None:
-    """One change of a subscription's items, in the terms of the subscription's own update."""
-    names = ("proration_behavior", "proration_date", "payment_behavior")
-    given: dict[str, Any] = {
-        "items": [one],
-        **{name: call.given[name] for name in names if name in call.given},
-    }
-    change(call.account, subscription, given)
-
-
-def _create_item(call: Call) -> Obj:
-    subscription = call.account.get("subscriptions", call.given["subscription"], "subscription")
-    one = {
-        k: v
-        for k, v in call.given.items()
-        if k in {"price", "price_data", "quantity", "metadata", "tax_rates"}
-    }
-    _change_one(call, subscription, one)
-    item: Obj = subscription["items"]["data"][-1]
-    return item
-
-
-def _update_item(call: Call) -> Obj:
-    item = _item(call)
-    one = {
-        k: v
-        for k, v in call.given.items()
-        if k in {"price", "price_data", "quantity", "metadata", "tax_rates"}
-    }
-    subscription = call.account.get("subscriptions", item["subscription"])
-    _change_one(call, subscription, {"quantity": item["quantity"], **one, "id": item["id"]})
-    return item
-
-
-def _delete_item(call: Call) -> Obj:
-    item = _item(call)
-    _change_one(
-        call, call.account.get("subscriptions", item["subscription"]), {"id": item["id"], "deleted": True}
-    )
-    return {"id": item["id"], "object": "subscription_item", "deleted": True}
-
-
 def routes(desk: Desk) -> None:
-    """Declare the endpoints of subscriptions and their items."""
+    """Declare the endpoints of subscriptions."""
     one = "/v1/subscriptions/{subscription_exposed_id}"
     desk.v1("GET", "/v1/subscriptions", "subscriptions.list", _list)
     desk.v1(
@@ -383,8 +383,3 @@ def routes(desk: Desk) -> None:
     desk.v1("GET", one, "subscriptions.retrieve", _subscription)
     desk.v1("POST", one, "subscriptions.update", _update)
     desk.v1("DELETE", one, "subscriptions.cancel", _cancel)
-    desk.v1("GET", "/v1/subscription_items", "subscription_items.list", _list_items)
-    desk.v1("POST", "/v1/subscription_items", "subscription_items.create", _create_item)
-    desk.v1("GET", "/v1/subscription_items/{item}", "subscription_items.retrieve", _item)
-    desk.v1("POST", "/v1/subscription_items/{item}", "subscription_items.update", _update_item)
-    desk.v1("DELETE", "/v1/subscription_items/{item}", "subscription_items.delete", _delete_item)

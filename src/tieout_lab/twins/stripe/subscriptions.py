@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tieout_lab.twins.stripe import calendar, catalogue, invoices, periods, tax
+from tieout_lab.twins.stripe import anchors, calendar, catalogue, discounts, invoices, periods, tax, trials
 from tieout_lab.twins.stripe.accounts import Account, Obj, listed
 from tieout_lab.twins.stripe.errors import Refusal, conflict, invalid, left_out, required
 from tieout_lab.twins.stripe.form import merged
@@ -13,10 +13,18 @@ from tieout_lab.twins.stripe.payments import collect, method_of, pay_by_card
 MAX_ITEMS = 20
 MAX_SUBSCRIPTIONS = 500
 LEFT_OUT = (
-    "application_fee_percent", "billing_schedules", "billing_thresholds", "coupon", "discounts", "on_behalf_of",
-    "pending_invoice_item_interval", "transfer_data", "trial_end", "trial_from_plan", "trial_period_days",
-    "trial_settings",
+    "application_fee_percent", "billing_schedules", "billing_thresholds", "on_behalf_of",
+    "pending_invoice_item_interval", "transfer_data",
 )  # fmt: skip
+OVER = ("canceled", "incomplete_expired")
+INCOMPLETE_FOR = 23 * 3600
+CONFIG_RANGES = {
+    "day_of_month": (1, 31),
+    "month": (1, 12),
+    "hour": (0, 23),
+    "minute": (0, 59),
+    "second": (0, 59),
+}
 LIVE = ("active", "past_due", "trialing", "incomplete", "unpaid", "paused")
 
 
@@ -26,7 +34,7 @@ def checked_items(account: Account, given: list[Obj], where: str = "items") -> l
     if len(given) > MAX_ITEMS:
         raise invalid(f"A subscription can have up to {MAX_ITEMS} items.", where)
     for place, item in enumerate(given):
-        for name in ("billing_thresholds", "current_trial", "discounts", "plan"):
+        for name in ("billing_thresholds", "current_trial", "plan"):
             if name in item:
                 raise left_out(name, f"{where}[{place}][{name}]")
         if item.get("quantity", 1) < 0:
@@ -38,7 +46,18 @@ def checked_items(account: Account, given: list[Obj], where: str = "items") -> l
         for place, item in enumerate(given)
     ]
     periods.same_currency([price for price, _ in found], where)
+    for place, (price, item) in enumerate(found):
+        check_extras_of_item(account, item, price["currency"], f"{where}[{place}]")
     return found
+
+
+def check_extras_of_item(
+    account: Account, item: Obj, currency: str, where: str, own: Obj | None = None
+) -> None:
+    """Refuse rates and discounts that an item cannot have; `own` is the item that there is already."""
+    standing: Obj = own or {"tax_rates": [], "discounts": []}
+    tax.chosen_rates(account, item, where=where, own=standing["tax_rates"])
+    discounts.check(account, item.get("discounts"), currency, f"{where}[discounts]", standing["discounts"])
 
 
 # -- making -------------------------------------------------------------------------------------------------------
@@ -56,16 +75,17 @@ def create(account: Account, given: Obj, *, schedule: str | None = None) -> Obj:
     if len(extras) > MAX_ITEMS:
         raise invalid(f"At most {MAX_ITEMS} add_invoice_items.", "add_invoice_items")
     metadata = merged({}, given.get("metadata"))
-    rates = [
-        account.get("tax_rates", rate, "default_tax_rates") for rate in given.get("default_tax_rates") or []
-    ]
+    rates = tax.chosen_rates(account, given, "default_tax_rates")
+    tax.not_beside_automatic(given)
     automatic = (given.get("automatic_tax") or {}).get("enabled", False)
     if automatic:
         tax.require_place(customer)
-    start, anchor = _start_and_anchor(account, given)
+    trial = trials.end_of(account, given)
+    start, anchor = _start_and_anchor(account, given, trial)
     items = checked_items(account, given["items"])
     once = periods.checked_extras(account, extras, items)
-    _anchor_in_reach(account, anchor, [price for price, _ in items], given)
+    if trial is None:
+        _anchor_in_reach(account, anchor, [price for price, _ in items], given)
     subscription = _new(account, customer, given, items[0][0]["currency"], start, anchor)
     subscription |= {
         "automatic_tax": _automatic(automatic),
@@ -73,16 +93,34 @@ def create(account: Account, given: Obj, *, schedule: str | None = None) -> Obj:
         "default_tax_rates": rates,
         "metadata": metadata,
         "schedule": schedule,
+        "trial_settings": trials.settings(given),
+        "discounts": discounts.wanted(account, given.get("discounts"), subscription["currency"]),
     }
-    if method == "charge_automatically" and given.get("payment_behavior") != "default_incomplete":
+    if trial is not None:
+        trials.begin(account, subscription, start, trial)
+    at_once = given.get("payment_behavior") != "default_incomplete" and trial is None
+    if method == "charge_automatically" and at_once:
         _needs_method(account, subscription, items)
     account.put("subscriptions", subscription)
+    owner = subscription["customer"]
+    discounts.belongs(account, subscription["discounts"], owner, subscription=subscription["id"])
     first_lines = periods.first_periods(account, subscription, items, start, anchor, given)
+    _ends_with_period(account, subscription, given)
     periods.waiting_extras(account, subscription, once)
     _first_invoice(account, subscription, first_lines, given)
     account.emit("customer.subscription.created", subscription)
     watch(account, subscription)
     return subscription
+
+
+def _ends_with_period(account: Account, subscription: Obj, given: Obj) -> None:
+    """What the end of the first period decides, once there is one."""
+    asked = given.get("cancel_at")
+    if given.get("cancel_at_period_end"):
+        asked = "max_period_end"
+    if isinstance(asked, str):
+        subscription["cancel_at"] = anchors.period_end(subscription, asked)
+        subscription["canceled_at"] = account.now()
 
 
 def _customer(account: Account, given: Obj) -> Obj:
@@ -109,22 +147,28 @@ def check_days(days: int | None, method: str) -> None:
         raise invalid("`days_until_due` needs `collection_method=send_invoice`.", "days_until_due")
 
 
-def _start_and_anchor(account: Account, given: Obj) -> tuple[int, int]:
+def _start_and_anchor(account: Account, given: Obj, trial: int | None) -> tuple[int, int]:
     now = account.now()
     start = given.get("backdate_start_date", now)
+    if trial is not None:
+        for name in ("backdate_start_date", "billing_cycle_anchor", "billing_cycle_anchor_config"):
+            if name in given:
+                raise left_out(f"{name} beside a trial", name)
+        given = {**given, "billing_cycle_anchor": trial}
     if start > now:
         raise invalid("`backdate_start_date` must be in the past.", "backdate_start_date")
     config = given.get("billing_cycle_anchor_config")
     if config and "billing_cycle_anchor" in given:
         param = "billing_cycle_anchor_config"
         raise invalid("Only one of billing_cycle_anchor and its config.", param, "parameters_exclusive")
-    anchor = calendar.next_occurrence(now, config) if config else given.get("billing_cycle_anchor", now)
+    for name, (least, most) in CONFIG_RANGES.items():
+        if not least <= (config or {}).get(name, least) <= most:
+            raise invalid(f"{name}: between {least} and {most}", f"billing_cycle_anchor_config[{name}]")
+    anchor: int = calendar.next_occurrence(now, config) if config else given.get("billing_cycle_anchor", now)
     if anchor < now:
         raise invalid("`billing_cycle_anchor` cannot be in the past.", "billing_cycle_anchor")
     cancel = given.get("cancel_at")
-    if isinstance(cancel, str):
-        raise left_out(f"cancel_at={cancel}: give a timestamp", "cancel_at")
-    if cancel is not None and cancel <= now:
+    if isinstance(cancel, int) and cancel <= now:
         raise invalid("`cancel_at` must be in the future.", "cancel_at")
     return start, anchor
 
@@ -150,7 +194,7 @@ def _new(account: Account, customer: Obj, given: Obj, currency: str, start: int,
     identifier = account.new_id("sub")
     mode = given.get("billing_mode") or {"type": "flexible"}
     flexible = {"proration_discounts": (mode.get("flexible") or {}).get("proration_discounts", "included")}
-    cancel = given.get("cancel_at")
+    cancel = None if isinstance(given.get("cancel_at"), str) else given.get("cancel_at")
     now = account.now()
     return {
         "id": identifier,
@@ -179,13 +223,7 @@ def _new(account: Account, customer: Obj, given: Obj, currency: str, start: int,
         "description": given.get("description"),
         "discounts": [],
         "ended_at": None,
-        "invoice_settings": {
-            "account_tax_ids": None,
-            "custom_fields": (given.get("invoice_settings") or {}).get("custom_fields") or None,
-            "description": (given.get("invoice_settings") or {}).get("description"),
-            "footer": (given.get("invoice_settings") or {}).get("footer"),
-            "issuer": {"type": "self"},
-        },
+        "invoice_settings": invoice_settings(given.get("invoice_settings") or {}),
         "items": listed([], f"/v1/subscription_items?subscription={identifier}"),
         "latest_invoice": None,
         "livemode": account.livemode,
@@ -213,6 +251,17 @@ def _new(account: Account, customer: Obj, given: Obj, currency: str, start: int,
         "_ends_at": given.get("_ends_at"),
         "_on_day": given.get("_on_day")
         or (given.get("billing_cycle_anchor_config") or {}).get("day_of_month"),
+    }
+
+
+def invoice_settings(given: Obj) -> Obj:
+    """What a subscription's invoices are to say."""
+    return {
+        "account_tax_ids": None,
+        "custom_fields": given.get("custom_fields") or None,
+        "description": given.get("description") or None,
+        "footer": given.get("footer") or None,
+        "issuer": {"type": "self"},
     }
 
 
@@ -256,6 +305,7 @@ def invoice_for(
         description=subscription["invoice_settings"]["description"] or subscription["description"],
         footer=subscription["invoice_settings"]["footer"],
         rates=subscription["default_tax_rates"],
+        discounts=discounts.running(account, subscription["discounts"]),
         **more,
     )
     waiting = invoices.take_items(account, invoice, subscription["id"])
@@ -264,12 +314,18 @@ def invoice_for(
         return None
     invoices.add_lines(account, invoice, [*waiting, *own])
     subscription["latest_invoice"] = invoice["id"]
+    # What is for one invoice waits, on trial, for one that it takes something from.
+    if subscription["status"] != "trialing" or invoice["total_discount_amounts"]:
+        for holder in (subscription, *subscription["items"]["data"]):
+            discounts.used_once(account, holder)
     account.emit("invoice.created", invoice)
     return invoice
 
 
 def finalize_later(account: Account, invoice: Obj) -> None:
     """A draft is finalised about an hour of business time after it was made, or at once where so set."""
+    if _held_back(account, invoice):
+        return
     after = account.settings.finalize_after_seconds
     if after <= 0:
         invoices.finalize(account, invoice)
@@ -292,15 +348,73 @@ def _first_invoice(account: Account, subscription: Obj, own: list[Obj], given: O
     if by_hand or invoice["status"] == "paid":
         return
     if given.get("payment_behavior") == "default_incomplete":
-        subscription["status"] = "incomplete"
+        _incomplete(account, subscription)
         return
     try:
         pay_by_card(account, invoice, str(method_of(account, invoice)))
     except Refusal:
-        subscription["status"] = "incomplete"
+        _incomplete(account, subscription)
         if given.get("payment_behavior") == "error_if_incomplete":
             end(account, subscription, "payment_failed")
             raise
+
+
+def _incomplete(account: Account, subscription: Obj) -> None:
+    subscription["status"] = "incomplete"
+    account.await_time(account.now() + INCOMPLETE_FOR, "incomplete", subscription["id"])
+
+
+def expire(account: Account, identifier: str) -> None:
+    """A step of the billing run: a first invoice that was not paid in time is void, and the subscription over."""
+    subscription = account.find("subscriptions", identifier)
+    if subscription is None or subscription["status"] != "incomplete":
+        return
+    with account.changing(subscription, "customer.subscription.updated"):
+        subscription["status"] = "incomplete_expired"
+        subscription["ended_at"] = account.now()
+    invoice = account.find("invoices", subscription["latest_invoice"] or "")
+    if invoice is not None and invoice["status"] == "open" and not invoice["amount_paid"]:
+        invoices.void(account, invoice)
+
+
+# -- pausing collection ---------------------------------------------------------------------------------------------
+def check_pause(account: Account, given: Obj | None) -> None:
+    """A pause ends in the future, or is ended by somebody."""
+    resumes = (given or {}).get("resumes_at")
+    if resumes is not None and resumes <= account.now():
+        raise invalid("`resumes_at` must be in the future.", "pause_collection[resumes_at]")
+
+
+def pause(account: Account, subscription: Obj, given: Obj | None) -> None:
+    """Say what becomes of the invoices that come; None ends it."""
+    resumes = (given or {}).get("resumes_at")
+    if resumes is not None:
+        account.await_time(resumes, "resume", subscription["id"])
+    subscription["pause_collection"] = given and {"behavior": given["behavior"], "resumes_at": resumes}
+
+
+def resume(account: Account, identifier: str) -> None:
+    """A step of the billing run: collection goes on."""
+    subscription = account.find("subscriptions", identifier)
+    paused = (subscription or {}).get("pause_collection") or {}
+    if subscription is None or paused.get("resumes_at") is None or paused["resumes_at"] > account.now():
+        return
+    with account.changing(subscription, "customer.subscription.updated"):
+        subscription["pause_collection"] = None
+
+
+def _held_back(account: Account, invoice: Obj) -> bool:
+    """Whether the invoice is of a paused subscription; does with it what the pause says."""
+    subscription = account.find("subscriptions", invoice["_subscription"] or "") or {}
+    behavior = (subscription.get("pause_collection") or {}).get("behavior")
+    if behavior is None:
+        return False
+    invoice["auto_advance"] = False
+    if behavior != "keep_as_draft":
+        invoices.finalize(account, invoice)
+        if invoice["status"] == "open":
+            (invoices.void if behavior == "void" else invoices.write_off)(account, invoice)
+    return True
 
 
 # -- ending, watching -----------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tieout_lab.twins.stripe.accounts import Account, Obj
 from tieout_lab.twins.stripe.errors import conflict, invalid
-from tieout_lab.twins.stripe.form import merged
+from tieout_lab.twins.stripe.form import UNSET, empty, merged
 from tieout_lab.twins.stripe.pages import chosen, page
 
 if TYPE_CHECKING:
@@ -168,6 +168,31 @@ def amounts(entries: list[Obj]) -> tuple[int, int]:
     return exclusive, sum(e["amount"] for e in entries) - exclusive
 
 
+def chosen_rates(
+    account: Account, given: Obj, name: str = "tax_rates", where: str = "", own: list[Obj] | None = None
+) -> list[Obj]:
+    """The rates that a parameter names. One that is not active goes only where it stands already (`own`)."""
+    found = []
+    standing = {rate["id"] for rate in own or []}
+    for identifier in given.get(name) or []:
+        param = f"{where}[{name}]" if where else name
+        rate = account.get("tax_rates", identifier, param)
+        if not rate["active"] and identifier not in standing:
+            raise invalid(f"The tax rate {identifier} is not active.", param)
+        found.append(rate)
+    return found
+
+
+def not_beside_automatic(given: Obj) -> None:
+    """Rates by hand and automatic tax exclude one another."""
+    if given.get("default_tax_rates") and (given.get("automatic_tax") or {}).get("enabled"):
+        raise invalid(
+            "You may only specify one of these parameters: automatic_tax[enabled], default_tax_rates.",
+            "default_tax_rates",
+            "parameters_exclusive",
+        )
+
+
 # -- endpoints ----------------------------------------------------------------------------------------------------
 def routes(desk: Desk) -> None:
     """Declare the endpoints of tax rates."""
@@ -206,6 +231,8 @@ def _retrieve(call: Call) -> Obj:
 
 def _update(call: Call) -> Obj:
     rate = _retrieve(call)
+    if call.given.get("display_name") == UNSET:
+        raise empty("display_name")
     metadata = merged(rate["metadata"], call.given.get("metadata"))
     with call.account.changing(rate, "tax_rate.updated"):
         for name in ("active", "country", "description", "display_name", "jurisdiction", "state", "tax_type"):

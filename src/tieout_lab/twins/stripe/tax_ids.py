@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tieout_lab.twins.stripe.accounts import Account, Obj
@@ -11,11 +12,20 @@ from tieout_lab.twins.stripe.pages import page
 if TYPE_CHECKING:
     from tieout_lab.twins.stripe.desk import Call, Desk
 
+# Forms of some kinds, as the vendor's page of supported tax ids shows them.
+_FORMS = {
+    "eu_vat": r"[A-Z]{2}[0-9A-Z+*]{2,13}",
+    "gb_vat": r"GB(\d{9}|\d{12}|GD\d{3}|HA\d{3})",
+    "jp_cn": r"\d{13}",
+    "jp_trn": r"T\d{13}",
+    "us_ein": r"\d{2}-?\d{7}",
+}
 _COUNTRY_IN_VALUE = frozenset({"eu_vat", "eu_oss_vat"})
 
 
 def add(account: Account, customer: Obj, kind: str, value: str) -> Obj:
-    """A tax id of a customer."""
+    """A tax id of a customer. Refuses a value that has not the form of its kind."""
+    _check(kind, value)
     country = value[:2] if kind in _COUNTRY_IN_VALUE else kind.partition("_")[0]
     tax_id = account.put(
         "tax_ids",
@@ -42,6 +52,12 @@ def of_customer(account: Account, customer: str) -> list[Obj]:
     return [tax_id for tax_id in account.all("tax_ids") if tax_id["customer"] == customer]
 
 
+def _check(kind: str, value: str) -> None:
+    """Refuse what has not the form of its kind; of a kind without a form here, what is empty."""
+    if not re.fullmatch(_FORMS.get(kind, ".+"), value.replace(" ", "")):
+        raise invalid(f"Invalid value for {kind}.", "value", "tax_id_invalid")
+
+
 def _list(call: Call) -> Obj:
     customer = call.account.get("customers", call.path["customer"], status=404)
     return page(of_customer(call.account, customer["id"])[::-1], call.given, call.url, "tax_ids")
@@ -49,8 +65,6 @@ def _list(call: Call) -> Obj:
 
 def _create(call: Call) -> Obj:
     customer = call.account.get("customers", call.path["customer"], status=404)
-    if not call.given["value"]:
-        raise invalid("A tax id needs a value.", "value", "tax_id_invalid")
     return add(call.account, customer, call.given["type"], call.given["value"])
 
 
