@@ -18,6 +18,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping
+from copy import copy as another
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -233,6 +234,7 @@ class Server:
     session_seconds: int = 3600
     lasting: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _signed_in: Rpc | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.port = self.port or _free_port()
@@ -283,14 +285,18 @@ class Server:
     def answers(self) -> bool:
         """Whether it lets its user in."""
         try:
-            self.rpc(timeout_seconds=10)
+            self.rpc()
         except (OSError, Refused, ValueError):
             return False
         return True
 
-    def rpc(self, *, timeout_seconds: int = 60) -> Rpc:
-        """A signed-in client of the lab's own. Raises Refused, OSError."""
-        return Rpc(self.url, self.database, USER, PASSWORD, timeout_seconds=timeout_seconds)
+    def rpc(self) -> Rpc:
+        """A client of the lab's own, for the user's own company; all of them share a session, because to sign in takes
+        longer than to look. Raises Refused, OSError."""
+        if self._signed_in is None:
+            self._signed_in = Rpc(self.url, self.database, USER, PASSWORD)
+        self._signed_in.company(None)
+        return another(self._signed_in)
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a machine that is gone."""
