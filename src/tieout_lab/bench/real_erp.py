@@ -31,7 +31,7 @@ from tieout_lab.tryton.rpc import Rpc
 from tieout_lab.world import Company, write_company
 
 _ERP = "tryton-main"
-_ROUNDS = 5
+_ROUNDS = 10
 _WARM_UP = 4
 _ASKED = 0.9
 _NET = 12_345
