@@ -77,6 +77,9 @@ async def test_books_in_a_real_erp_and_damage_done_there(postgres: str) -> None:
         seen["victims"] = victims(snapshot)
         for kind, victim in seen["victims"].items():
             await stage.steering.act("tryton", "sabotage", kind=kind, id=victim["id"])
+        # What its own books show is no more what the posting table says.
+        with pytest.raises(AssertionError):
+            await asyncio.to_thread(own_books, stage.steering.described)
         seen["altered"] = msgspec.to_builtins(await stage.app.books(CUT_OFF))
 
     outcome = await play(Wish(customers=SMALL, seed=7, tryton=postgres), after=look)

@@ -31,7 +31,8 @@ from tieout_lab.tryton.rpc import Rpc
 from tieout_lab.world import Company, write_company
 
 _ERP = "tryton-main"
-_ROUNDS = 10
+# Rounds taken in turn, none of them so short that its beginning and its end weigh more than its middle.
+_ROUNDS, _LEAST = 10, 20
 _WARM_UP = 4
 _ASKED = 0.9
 _NET = 12_345
@@ -133,13 +134,14 @@ class _Bare:
 
 async def _measure(count: int, postgres: str) -> dict[str, Any]:
     epoch = datetime.now(UTC)
-    each = max(count // _ROUNDS, 1)
+    rounds = min(_ROUNDS, max(count // _LEAST, 1))
+    each = count // rounds
     with folder_of_run() as folder:
         async with twins(epoch=epoch, tryton=postgres) as described:
             told = described["tryton"]
             url, login = told["url"], (told["database"], told["username"], told["password"])
             bare = await asyncio.to_thread(lambda: _Bare(Rpc(url, *login)))
-            _parties[:] = await asyncio.to_thread(bare.parties, _WARM_UP + each * _ROUNDS)
+            _parties[:] = await asyncio.to_thread(bare.parties, _WARM_UP + each * rounds)
             settings = write_company(folder, described, Company(technical=epoch, port=0))
             app = await compose(read_settings(settings), system_ports())
             steering = Steering(described)
@@ -149,7 +151,7 @@ async def _measure(count: int, postgres: str) -> dict[str, Any]:
                 await app.start()
                 await _hub(app, 0, _WARM_UP)
                 await asyncio.to_thread(bare.post, 0, _WARM_UP)
-                for turn in range(_ROUNDS):
+                for turn in range(rounds):
                     first = _WARM_UP + turn * each
                     rates["bare"].append(each / await asyncio.to_thread(bare.post, first, each))
                     rates["hub"].append(each / await _hub(app, first, each))
@@ -161,7 +163,7 @@ async def _measure(count: int, postgres: str) -> dict[str, Any]:
     keys = [one["external_id"] for one in snapshot["documents"]]
     pairs = zip(rates["hub"], rates["bare"], strict=True)
     return {
-        "invoices": each * _ROUNDS,
+        "invoices": each * rounds,
         "hub_per_second": median(rates["hub"]),
         "bare_per_second": median(rates["bare"]),
         # Of neighbours in time: what else the machine does meanwhile meets both.
