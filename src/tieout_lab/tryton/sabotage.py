@@ -196,7 +196,7 @@ def empty(server: Server) -> dict[str, Any]:
         link.execute("SET session_replication_role = replica")
         (planted,) = _one(link, "SELECT max(create_date) FROM account_period")
         tables = [
-            sql.Identifier(name)
+            str(name)
             for (name,) in link.execute(
                 "SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relkind = 'r'"
                 " AND c.relnamespace = 'public'::regnamespace AND a.attname = 'create_date'"
@@ -204,10 +204,14 @@ def empty(server: Server) -> dict[str, Any]:
             if name.startswith(_MADE)
         ]
         # One look at all of them: most tests leave something in a few.
-        look = sql.SQL("SELECT EXISTS (SELECT 1 FROM {} WHERE create_date > {})")
-        looks = sql.SQL(" UNION ALL ").join(look.format(table, sql.Literal(planted)) for table in tables)
-        used = [table for table, (some,) in zip(tables, link.execute(looks), strict=True) if some]
-        for table in used:
-            link.execute(sql.SQL("DELETE FROM {} WHERE create_date > %s").format(table), (planted,))
+        look = sql.SQL("SELECT {} WHERE EXISTS (SELECT 1 FROM {} WHERE create_date > {})")
+        looks = sql.SQL(" UNION ALL ").join(
+            look.format(sql.Literal(name), sql.Identifier(name), sql.Literal(planted)) for name in tables
+        )
+        used = [name for (name,) in link.execute(looks).fetchall()]
+        for name in used:
+            link.execute(
+                sql.SQL("DELETE FROM {} WHERE create_date > %s").format(sql.Identifier(name)), (planted,)
+            )
         link.execute("UPDATE account_period SET state = 'open' WHERE state <> 'open'")
     return {"emptied": len(used)}
