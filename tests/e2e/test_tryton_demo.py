@@ -11,10 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.conftest import ROOT
 from tests.e2e.demo_run import run_demo
 from tests.e2e.test_demo import explained, planned
-from tests.e2e.tryton_ledger import OTHER_ROWS, ROWS, check_books, rows_of
+from tests.e2e.tryton_ledger import check_books
 from tieout_lab.demo import Outcome, Stage, Wish, play
 from tieout_lab.scenario.plan import CUT_OFF
 from tieout_lab.tryton.rpc import Rpc
@@ -47,13 +46,6 @@ def own_books(described: Mapping[str, Any]) -> Counter[str]:
     shown = check_books(Rpc(told["url"], told["database"], told["username"], told["password"]))
     assert shown["invoice finalised"] > 3
     return shown
-
-
-def test_every_row_of_the_posting_table_is_looked_for_or_excused() -> None:
-    table = ROOT.parent / "shared" / "design" / "postings.md"
-    if not table.exists():
-        pytest.skip("the posting table: not beside this checkout (../shared/design)")
-    assert rows_of(table.read_text()) == ROWS | OTHER_ROWS.keys()
 
 
 def victims(snapshot: dict[str, Any]) -> dict[str, dict[str, Any]]:
