@@ -38,7 +38,7 @@ TAX_CODES = (
 
 
 # How long a real server may take to answer before its client gives up.
-REAL_SECONDS = 6
+REAL_SECONDS = 4
 
 
 @dataclass(frozen=True, kw_only=True)

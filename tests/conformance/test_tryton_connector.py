@@ -265,7 +265,9 @@ async def test_second_document_under_one_key_is_named(connection: Any) -> None:
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 
-async def test_what_cannot_stand_is_refused_and_nothing_is_made(served: Served, connection: Any) -> None:
+async def test_what_cannot_stand_is_refused_and_nothing_is_made(
+    served: Served, connection: Any, world: World
+) -> None:
     who = await buyer(connection)
     served.act("close_period", date="2026-05-10", company=1)
     closed = await connection.send(
@@ -284,7 +286,9 @@ async def test_what_cannot_stand_is_refused_and_nothing_is_made(served: Served, 
     assert isinstance(foreign, Rejected)
     assert "USD" in foreign.message
     served.act("alter", table="party_party", id=who, column="active", value=False)
-    inactive = await connection.send("invoice.create", document(who, "in-6"), keys("in-6"))
+    # By a connection that does not remember the party as it was.
+    fresh = opened(served, world)
+    inactive = await fresh.send("invoice.create", document(who, "in-6"), keys("in-6"))
     assert isinstance(inactive, Rejected)
     assert "activate" in inactive.message
     snapshot = served.act("snapshot")

@@ -32,13 +32,13 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("TIEOUT_")}
 
 
-def run_demo(*options: str) -> Run:
+def run_demo(*options: str, patience_seconds: int = PATIENCE_SECONDS) -> Run:
     """`tieout demo --headless --json` with these options."""
     done = subprocess.run(
         [*COMMAND, "demo", "--headless", "--json", *options],
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=patience_seconds,
         env=environment(),
     )
     lines = done.stdout.strip().splitlines()

@@ -32,6 +32,8 @@ log = structlog.get_logger("tieout.housekeeping")
 _UNKNOWN_FEED_SECONDS = 5
 _LOOK_AGAIN_MICROS = 300_000_000
 _EXAMINE_SECONDS = 3600
+# For how long a leased lane may not run before it counts as a stray (real microseconds).
+_STRAY_MICROS = 2_000_000
 _fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
 # How long after a doubtful assign its target is read back: longer than any vendor works on a request.
 _READ_BACK_MICROS = 900_000_000
@@ -47,7 +49,8 @@ class Housekeeping:
         self.worker = worker
         self.permits = permits
         self._stopping = asyncio.Event()
-        self._strays_before: set[tuple[str, int]] = set()
+        # Lanes that seem to be strays, by (lane, fence): since which real moment.
+        self._strays_since: dict[tuple[str, int], int] = {}
 
     async def run(self) -> None:
         """All loops, until `stop` or until the lease is lost."""
@@ -129,11 +132,16 @@ class Housekeeping:
         self.worker.wake()
 
     async def _strays(self) -> None:
-        """Lanes that are leased to this worker and that it does not run (a claim whose answer was lost): seen twice
-        under one fence, they go back into the line."""
+        """Lanes that are leased to this worker and that it does not run (a claim whose answer was lost): still so a
+        while later, under the same fence, they go back into the line. Not at once: a claim that was committed a moment
+        ago may not have come back to its worker yet."""
         rows = await self.hub.store.fetch(lanes.LEASED_BY, {"worker": self.lease.worker})
+        now = self.hub.real_now()
         idle = {(row[0], row[1]): row for row in rows if row[0] not in self.worker.running}
-        for lane_id, fence in idle.keys() & self._strays_before:
+        self._strays_since = {key: self._strays_since.get(key, now) for key in idle}
+        for (lane_id, fence), since in self._strays_since.items():
+            if now - since < _STRAY_MICROS:
+                continue
             _, _, attempts, trace = idle[lane_id, fence]
             back = {"lane_id": lane_id, "fence": fence, "due_at": self.hub.now(), "attempts": attempts}
             try:
@@ -141,7 +149,6 @@ class Housekeeping:
             except Refused:
                 continue
             log.warning("stray_lane", lane=lane_id)
-        self._strays_before = set(idle)
 
     # -- outside ------------------------------------------------------------------------------------------------
     async def feed(self, name: str) -> None:

@@ -70,7 +70,9 @@ class Worker:
         return len(rows)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self.running.pop(task.get_name(), None)
+        # The lane may be claimed again before its ended task is told of here: what runs it by then stays.
+        if self.running.get(task.get_name()) is task:
+            del self.running[task.get_name()]
         self.activity.set()
 
     async def _rest(self, claimed: int) -> None:

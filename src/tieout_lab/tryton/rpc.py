@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
+OK, UNAUTHORIZED = 200, 401
+
 
 class Refused(Exception):
     """The server answered with an error; the message is the server's."""
@@ -29,14 +31,20 @@ class Rpc:
         self._where = (parts.hostname or "127.0.0.1", parts.port or 80)
         self._path = f"/{database}/rpc/"
         self._timeout = timeout_seconds
+        self._login = (user, password)
         self._header: dict[str, str] = {}
         self._id = 0
         self.context: dict[str, Any] = {}
+        self._sign_in()
+        self.company(None)
+
+    def _sign_in(self) -> None:
+        user, password = self._login
+        self._header = {}
         user_id, token, *_ = self.call("common.db.login", user, {"password": password}, "en")
         session = base64.b64encode(f"{user}:{user_id}:{token}".encode()).decode()
         self._header = {"authorization": f"Session {session}"}
         self.user_id = int(user_id)
-        self.company(None)
 
     def company(self, company: int | None) -> Rpc:
         """Work for a company from now on (None: the user's own)."""
@@ -47,22 +55,28 @@ class Rpc:
         return self
 
     def call(self, method: str, *params: Any) -> Any:
-        """One call with exactly these parameters. Raises Refused, OSError."""
+        """One call with exactly these parameters; a session that has ended is begun anew. Raises Refused, OSError."""
+        status, raw = self._asked(method, params)
+        if status == UNAUTHORIZED and self._header:
+            self._sign_in()
+            status, raw = self._asked(method, params)
+        if status != OK:
+            raise Refused(f"{method}: {status} {raw[:200]!r}")
+        given = json.loads(raw, object_hook=_untyped, parse_float=Decimal)
+        if given.get("error"):
+            raise Refused(f"{method}: {given['error'][:2]}")
+        return given["result"]
+
+    def _asked(self, method: str, params: tuple[Any, ...]) -> tuple[int, bytes]:
         self._id += 1
         body = json.dumps({"id": self._id, "method": method, "params": params}, default=_typed)
         link = http.client.HTTPConnection(*self._where, timeout=self._timeout)
         try:
             link.request("POST", self._path, body, {"content-type": "application/json", **self._header})
             answer = link.getresponse()
-            raw = answer.read()
+            return answer.status, answer.read()
         finally:
             link.close()
-        if answer.status != 200:
-            raise Refused(f"{method}: {answer.status} {raw[:200]!r}")
-        given = json.loads(raw, object_hook=_untyped, parse_float=Decimal)
-        if given.get("error"):
-            raise Refused(f"{method}: {given['error'][:2]}")
-        return given["result"]
 
     def do(self, method: str, *params: Any, **context: Any) -> Any:
         """A call of a model, with the context at its end."""

@@ -7,7 +7,6 @@ found again by a hash in their names. PostgreSQL is the caller's.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
 import signal
@@ -17,7 +16,8 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from copy import copy as another
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -35,7 +35,14 @@ USER, PASSWORD = "admin", "tieout-lab"  # of a database that lives as long as a 
 ENVIRONMENT = ("TIEOUT_TRYTON_POSTGRES", "TIEOUT_TEST_POSTGRES")
 DEFAULT_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 _START_SECONDS = 60
-_SET_PARENT_DEATH_SIGNAL = 1
+# What becomes the server: first it sees to it that it ends with its parent. A program of its own rather than a function
+# that runs between fork and exec: with threads (the twins' gRPC has some) that hangs now and then.
+_LAUNCH = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 _LOCK = 0x74696F75  # an advisory lock: one process at a time makes the template
 
 
@@ -170,6 +177,8 @@ def _plant(postgres: str, database: str) -> None:
             seed.plant(server.rpc())
         finally:
             server.stop()
+    with psycopg.connect(psycopg.conninfo.make_conninfo(postgres, dbname=database)) as link:
+        seed.unhash(link, USER, PASSWORD)
 
 
 def copy(postgres: str, database: str) -> None:
@@ -233,6 +242,7 @@ class Server:
     session_seconds: int = 3600
     lasting: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _signed_in: Rpc | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.port = self.port or _free_port()
@@ -261,16 +271,16 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it answers. Raises NotThere."""
+        program = environment() / "trytond"
         with (self.folder / "trytond.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own environment
-                [str(environment() / "trytond"), "-c", str(self.configuration()), "-d", self.database],
+                [*self._launcher(), str(program), "-c", str(self.configuration()), "-d", self.database],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=_plain(os.environ),
                 # A Ctrl-C at the terminal is its owner's to handle.
                 start_new_session=True,
-                preexec_fn=None if self.lasting else _ends_with_parent(),  # noqa: PLW1509 - one system call
             )
         deadline = time.monotonic() + _START_SECONDS
         while not self.answers():
@@ -280,17 +290,27 @@ class Server:
                 raise NotThere(f"Tryton did not start:\n{last}")
             time.sleep(0.1)
 
+    def _launcher(self) -> list[str]:
+        """What the server is started by, so that it does not outlive us, where the system knows of that (Linux)."""
+        if self.lasting or sys.platform != "linux":
+            return []
+        return [str(environment() / "python"), "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
+
     def answers(self) -> bool:
         """Whether it lets its user in."""
         try:
-            self.rpc(timeout_seconds=10)
+            self.rpc()
         except (OSError, Refused, ValueError):
             return False
         return True
 
-    def rpc(self, *, timeout_seconds: int = 60) -> Rpc:
-        """A signed-in client of the lab's own. Raises Refused, OSError."""
-        return Rpc(self.url, self.database, USER, PASSWORD, timeout_seconds=timeout_seconds)
+    def rpc(self) -> Rpc:
+        """A client of the lab's own, for the user's own company; all of them share a session, because to sign in takes
+        longer than to look. Raises Refused, OSError."""
+        if self._signed_in is None:
+            self._signed_in = Rpc(self.url, self.database, USER, PASSWORD)
+        self._signed_in.company(None)
+        return another(self._signed_in)
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a machine that is gone."""
@@ -308,18 +328,6 @@ class Server:
 def _plain(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of this process without what would reach into the other's."""
     return {name: value for name, value in environ.items() if not name.startswith(("PYTHON", "TIEOUT_"))}
-
-
-def _ends_with_parent() -> Callable[[], None] | None:
-    """What a child calls before it becomes the server, where the system knows of it (Linux)."""
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def die_with_parent() -> None:
-        prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-
-    return die_with_parent
 
 
 def _free_port() -> int:

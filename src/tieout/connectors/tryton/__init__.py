@@ -2,6 +2,7 @@
 
 from tieout.connectors.contract import ConnectorDescriptor
 from tieout.connectors.tryton.behaviours import BEHAVIOURS
+from tieout.connectors.tryton.certification import TrytonCertification
 from tieout.connectors.tryton.config import EXAMPLE, TrytonConfig
 from tieout.connectors.tryton.connection import limits, open_connection
 
@@ -14,4 +15,5 @@ CONNECTOR = ConnectorDescriptor(
     limits=limits,
     example=EXAMPLE,
     behaviours=BEHAVIOURS,
+    certification=TrytonCertification,
 )

@@ -8,10 +8,12 @@ from datetime import date
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import Confirmed, Misconfigured, Receipt, Rejected, SendOutcome, Transient
 from tieout.canonical.write import ApproveWrite
-from tieout.connectors.contract import Keys
+from tieout.connectors.contract import Keys, World
 from tieout.connectors.tryton.client import NotDone
+from tieout.connectors.tryton.config import TrytonConfig
 from tieout.connectors.tryton.mapping import INVOICE, MOVE, internal_id, invoice_day
 from tieout.connectors.tryton.settling import Settling
+from tieout.connectors.tryton.wire import Row
 
 INVOICE_FIELDS = [
     "number",
@@ -30,23 +32,41 @@ INVOICE_FIELDS = [
     "move",
 ]
 MOVE_FIELDS = ["number", "state", "company", "date", "period", "description", "journal"]
+# What a document says of itself when it is read back, its lines and its customer with it, in one call.
+WHOLE = {
+    "account.invoice": [
+        *INVOICE_FIELDS,
+        "party.active",
+        "lines.account",
+        "lines.amount",
+        "taxes.tax",
+        "taxes.amount",
+    ],
+    "account.move": [*MOVE_FIELDS, "lines.account", "lines.party", "lines.debit", "lines.credit"],
+}
+DRAFT = ("draft", "validated")
+_MOST_DRAFTS = 1000
 
 
 class Posting(Settling):
     """Base of the writer: the second half of making a document."""
 
+    def __init__(self, name: str, config: TrytonConfig, world: World) -> None:
+        super().__init__(name, config, world)
+        # Drafts as they were read back a moment ago: what is posted next need not be looked at again.
+        self._drafts: dict[str, Row] = {}
+
     async def post(self, write: ApproveWrite, keys: Keys) -> SendOutcome:
-        """Post a draft, then settle what it settles. Each step looks first, so that the whole may be repeated."""
-        invoice, move = internal_id(write.document, INVOICE), internal_id(write.document, MOVE)
-        row = await self.document_row(write.document)
+        """Post a draft, then settle what it settles. Posting what is posted changes nothing, and each step of settling
+        looks first, so that the whole may be repeated. None but the calls that number or settle hold the poster."""
+        row = self._drafts.pop(write.document, None) or await self.document_row(write.document)
         if row is None:
-            return Rejected(code="VANISHED", message=f"there is no {write.kind} {write.document}")
-        company = str(row["company"])
-        model, id = ("account.invoice", invoice) if invoice is not None else ("account.move", move)
-        async with self.poster(company):
-            if row.get("state") in ("draft", "validated"):
-                try:
-                    await self._answer_before(row, company)
+            return _vanished(write)
+        company, model, id = str(row["company"]), *_record(write.document)
+        if row.get("state") in DRAFT:
+            try:
+                await self._answer_before(row, company)
+                async with self.poster(company):
                     await self.client.write(
                         f"model.{model}.post",
                         [id],
@@ -54,21 +74,31 @@ class Posting(Settling):
                         lane=keys.effect,
                         company=int(company),
                     )
-                except NotDone as error:
-                    return await self._post_refused(write, row, company, error)
-                row = await self.document_row(write.document) or row
-            if row.get("state") not in ("posted", "paid"):
-                message = f"{write.kind} {write.document} is {row.get('state')} after posting"
-                return Rejected(code="NOT_POSTED", message=message)
-            if write.kind == "refund":
-                await self.settle_lines(id or 0, company)
-            elif write.kind == "credit_memo" and write.applies_to:
+            except NotDone as error:
+                return await self._post_refused(write, row, company, error)
+            told = await self.document_row(write.document, ["number", "state"], operation="read_back")
+            row = told or row
+        if row.get("state") not in ("posted", "paid"):
+            message = f"{write.kind} {write.document} is {row.get('state')} after posting"
+            return Rejected(code="NOT_POSTED", message=message)
+        if write.kind == "refund":
+            async with self.poster(company):
+                await self.settle_lines(id, company)
+        elif write.kind == "credit_memo" and write.applies_to:
+            async with self.poster(company):
                 await self.settle(write.document, dict(write.applies_to), company)
         return Confirmed(
             receipt=Receipt(external_id=write.document, number=str(row.get("number") or ""), posted=True)
         )
 
-    async def _answer_before(self, row: dict[str, object], company: str) -> None:
+    def remember_draft(self, external: str, row: Row) -> None:
+        """A document as it was read back; only what is still to be posted is remembered."""
+        if row.get("state") in DRAFT:
+            while len(self._drafts) >= _MOST_DRAFTS:
+                del self._drafts[next(iter(self._drafts))]
+            self._drafts[external] = row
+
+    async def _answer_before(self, row: Row, company: str) -> None:
         """Answer the one question that is sure to come, where it may be answered: whether an invoice that is due
         already is meant. Asked, it would roll back a whole posting first."""
         due, warning = row.get("payment_term_date"), "invoice_payment_term"
@@ -84,17 +114,17 @@ class Posting(Settling):
                 company=int(company),
             )
 
-    async def _post_refused(
-        self, write: ApproveWrite, row: dict[str, object], company: str, error: NotDone
-    ) -> SendOutcome:
+    async def _post_refused(self, write: ApproveWrite, row: Row, company: str, error: NotDone) -> SendOutcome:
         """A refused posting: by the period where that is shut, by what stands there where the server broke off, else by
         the server's words."""
         outcome = error.outcome
         if not isinstance(outcome, Rejected):
             return outcome
+        now = await self.document_row(write.document)
+        if now is None:
+            return _vanished(write)
         if outcome.code == "exception":
-            now = await self.document_row(write.document)
-            if now is not None and now.get("state") in ("posted", "paid"):
+            if now.get("state") in ("posted", "paid"):
                 return Transient(reason=f"posted, then: {outcome.message}")
             return outcome
         day = invoice_day(row) if internal_id(write.document, INVOICE) is not None else row.get("date")
@@ -108,16 +138,15 @@ class Posting(Settling):
         )
         return Rejected(code=outcome.code, message=message)
 
-    async def document_row(self, external: str) -> dict[str, object] | None:
+    async def document_row(
+        self, external: str, fields: list[str] | None = None, *, operation: str = "find.document"
+    ) -> Row | None:
         """An invoice or a move by our name of it, or None. Raises Failure."""
-        invoice = internal_id(external, INVOICE)
-        id = invoice if invoice is not None else internal_id(external, MOVE)
-        if id is None:
+        model, id = _record(external)
+        if not id:
             return None
-        model, fields = (
-            ("account.invoice", INVOICE_FIELDS) if invoice is not None else ("account.move", MOVE_FIELDS)
-        )
-        rows = await self.client.rows(model, [["id", "=", id]], fields, operation="find.document")
+        wanted = fields or (INVOICE_FIELDS if model == "account.invoice" else MOVE_FIELDS)
+        rows = await self.client.rows(model, [["id", "=", id]], wanted, operation=operation)
         return rows[0] if rows else None
 
     async def posted(self, write: ApproveWrite) -> list[Receipt]:
@@ -131,6 +160,18 @@ class Posting(Settling):
         if memo and not await self.settles(write.document, dict(write.applies_to), str(row["company"])):
             return []
         return [Receipt(external_id=write.document, number=str(row.get("number") or ""), posted=True)]
+
+
+def _vanished(write: ApproveWrite) -> Rejected:
+    return Rejected(code="VANISHED", message=f"there is no {write.kind} {write.document}")
+
+
+def _record(external: str) -> tuple[str, int]:
+    """Model and id of a document by our name of it; the id is 0 for a name that is none."""
+    invoice = internal_id(external, INVOICE)
+    if invoice is not None:
+        return "account.invoice", invoice
+    return "account.move", internal_id(external, MOVE) or 0
 
 
 def period_closed(entity: str, day: date, period: AccountingPeriod | None) -> Misconfigured:

@@ -26,6 +26,7 @@ from tieout.connectors.tryton.mapping import (
     map_state,
     minor,
 )
+from tieout.connectors.tryton.posting import DRAFT, WHOLE
 from tieout.connectors.tryton.wire import Row
 
 IN_LIST = 500
@@ -43,9 +44,11 @@ class Reading(Assigning):
         del operation
         if isinstance(write, CustomerWrite):
             return await self._verify_party(write, external_id)
-        row = await self.document_row(external_id)
+        model = "account.invoice" if internal_id(external_id, INVOICE) is not None else "account.move"
+        row = await self.document_row(external_id, WHOLE[model], operation="read_back")
         if row is None:
             raise NotFound(external_id)
+        self.remember_draft(external_id, row)
         company = str(row["company"])
         currency = await self.code_tables.currency(company)
         if isinstance(write, DocumentWrite):
@@ -69,6 +72,8 @@ class Reading(Assigning):
         """Customer, receivables account, net per account, tax per code."""
         found: list[Difference] = []
         differ(found, "customer", write.customer, str(row.get("party")))
+        if row.get("state") in DRAFT and not (row.get("party.") or {}).get("active"):
+            found.append(("customer", "active", "not active"))
         account = await self.code_tables.code("account", row.get("account"), company)
         named = {line.account for line in write.journal}
         if named and account not in named:
@@ -82,15 +87,10 @@ class Reading(Assigning):
             ours[line.account] = ours.get(line.account, 0) + line.net_minor
             for tax in line.taxes:
                 our_taxes[tax.code] = our_taxes.get(tax.code, 0) + tax.tax_minor
-        domain = [["invoice", "=", row["id"]]]
-        for one in await self.client.rows(
-            "account.invoice.line", domain, ["account", "amount"], operation="read_back.lines"
-        ):
+        for one in row.get("lines.") or ():
             code = await self.code_tables.code("account", one.get("account"), company)
             theirs[code] = theirs.get(code, 0) + sign * minor(one.get("amount"), write.currency)
-        for one in await self.client.rows(
-            "account.invoice.tax", domain, ["tax", "amount"], operation="read_back.taxes"
-        ):
+        for one in row.get("taxes.") or ():
             code = await self.code_tables.code("tax_code", one.get("tax"), company)
             their_taxes[code] = their_taxes.get(code, 0) + sign * minor(one.get("amount"), write.currency)
         return found + compare_sums("account", ours, theirs) + compare_sums("tax", our_taxes, their_taxes)
@@ -105,10 +105,7 @@ class Reading(Assigning):
         total = 0
         for line in write.journal:
             ours[line.account] = ours.get(line.account, 0) + line.amount_minor
-        fields = ["account", "party", "debit", "credit"]
-        for one in await self.client.rows(
-            "account.move.line", [["move", "=", row["id"]]], fields, operation="read_back.lines"
-        ):
+        for one in row.get("lines.") or ():
             code = await self.code_tables.code("account", one.get("account"), company)
             debit, credit = minor(one["debit"], write.currency), minor(one["credit"], write.currency)
             theirs[code] = theirs.get(code, 0) + debit - credit

@@ -19,7 +19,7 @@ from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import Failure, Misconfigured, Rejected
 from tieout.connectors.tryton.catalogue import Catalogue
 from tieout.connectors.tryton.client import NotDone
-from tieout.connectors.tryton.mapping import INVOICE, MOVE, internal_id, minor
+from tieout.connectors.tryton.mapping import INVOICE, MOVE, external_id, internal_id, minor
 from tieout.connectors.tryton.outbound import move_line
 from tieout.connectors.tryton.wire import Row
 
@@ -35,6 +35,7 @@ LINE_FIELDS = [
     "invoice_payment",
     "reconciliation",
     "move_state",
+    "date",
 ]
 Lines = list[Row]
 
@@ -57,7 +58,7 @@ class Settling(Catalogue):
         if any(amount < 0 for amount in missing.values()):
             # A payment line may only lower its invoice: less is settled by taking all back and settling anew.
             await self._take_back([one for one in moves if one["state"] == "posted"], posted, company)
-            missing = {name: amount for name, amount in wanted.items() if amount}
+            missing, posted = {name: amount for name, amount in wanted.items() if amount}, []
         adopted = None
         for move in (one for one in moves if one["state"] == "draft"):
             of_move = [one for one in lines if one["move"] == move["id"]]
@@ -68,7 +69,9 @@ class Settling(Catalogue):
         if missing:
             move_id = adopted or await self._apply(origin, missing, company, currency)
             await self._write("model.account.move.post", [move_id], company=company)
-        await self._tie(origin, wanted, company)
+            posted += await self._lines([["move", "=", move_id]])
+        await self._tie_lines(posted, company)
+        await self._reconcile([origin, *wanted], company)
 
     async def settle_lines(self, move: int, company: str) -> None:
         """Tie the lines of a posted refund to the documents that they name. Raises NotDone, Failure."""
@@ -91,7 +94,10 @@ class Settling(Catalogue):
     # -- moves ----------------------------------------------------------------------------------------------------
     async def _applications(self, origin: str) -> tuple[Lines, Lines]:
         """The moves by which a document settles others, and their lines; those that were taken back are gone."""
-        moves = await self._settling_moves([["origin", "=", _reference(origin)], ["description", "=", TITLE]])
+        moves = await self._settling_moves(
+            [["origin", "=", _reference(origin)], ["description", "=", TITLE]],
+            *(f"lines.{name}" for name in LINE_FIELDS),
+        )
         if moves:
             back = await self._settling_moves(
                 [
@@ -102,11 +108,10 @@ class Settling(Catalogue):
             )
             gone = {one["origin"] for one in back}
             moves = [one for one in moves if f"account.move,{one['id']}" not in gone]
-        lines = await self._lines([["move", "in", [one["id"] for one in moves]]]) if moves else []
-        return moves, lines
+        return moves, [line for one in moves for line in one["lines."]]
 
-    async def _settling_moves(self, domain: list[Any]) -> Lines:
-        fields = ["state", "date", "period", "journal", "origin"]
+    async def _settling_moves(self, domain: list[Any], *more: str) -> Lines:
+        fields = ["state", "date", "period", "journal", "origin", *more]
         return await self.client.rows("account.move", domain, fields, operation="find.applications")
 
     async def _lines(self, domain: list[Any]) -> Lines:
@@ -114,12 +119,11 @@ class Settling(Catalogue):
 
     async def _apply(self, origin: str, missing: Mapping[str, int], company: str, currency: str) -> int:
         """A draft move that settles what is missing."""
-        head = await self._open_side(origin, company)
-        days = [head["day"]]
+        sides = await self._open_sides([origin, *sorted(missing)], company)
+        head, days = sides[origin], [side["day"] for side in sides.values()]
         lines: list[Any] = []
         for document, amount in sorted(missing.items()):
-            there = await self._open_side(document, company)
-            days.append(there["day"])
+            there = sides[document]
             lines.append(move_line(there["account"], -amount, currency, there["party"], document))
             lines.append(move_line(head["account"], amount, currency, head["party"], origin))
         day, period = await self._open_day(max(days), company)
@@ -135,28 +139,29 @@ class Settling(Catalogue):
         made = await self._write("model.account.move.create", [body], company=company)
         return int(made[0])
 
-    async def _open_side(self, document: str, company: str) -> Row:
-        """Account, party and day of a document's receivables side."""
-        invoice, move = internal_id(document, INVOICE), internal_id(document, MOVE)
-        if invoice is not None:
+    async def _open_sides(self, documents: list[str], company: str) -> dict[str, Row]:
+        """Account, party and day of each document's receivables side. Raises Failure for one that is not there."""
+        invoices, moves = _ids(documents, INVOICE), _ids(documents, MOVE)
+        found: dict[str, Row] = {}
+        if invoices:
             fields = ["account", "party", "accounting_date", "invoice_date"]
-            rows = await self.client.rows(
-                "account.invoice", [["id", "=", invoice]], fields, operation="find.applications"
-            )
-            if rows:
-                day = rows[0].get("accounting_date") or rows[0].get("invoice_date")
-                return {"account": rows[0]["account"], "party": rows[0]["party"], "day": day}
-        elif move is not None:
-            receivables = await self.code_tables.receivables(company)
-            lines = await self.client.rows(
-                "account.move.line",
-                [["move", "=", move], ["account", "in", sorted(receivables)]],
-                ["account", "party", "date"],
-                operation="find.applications",
-            )
-            if lines:
-                return {"account": lines[0]["account"], "party": lines[0]["party"], "day": lines[0]["date"]}
-        raise Failure(Rejected(code="NO_DOCUMENT", message=f"there is no document {document} to settle"))
+            domain = [["id", "in", invoices]]
+            for row in await self.client.rows(
+                "account.invoice", domain, fields, operation="find.applications"
+            ):
+                day = row.get("accounting_date") or row.get("invoice_date")
+                side = {"account": row["account"], "party": row["party"], "day": day}
+                found[external_id(INVOICE, int(row["id"]))] = side
+        if moves:
+            receivables = sorted(await self.code_tables.receivables(company))
+            for line in await self._lines([["move", "in", moves], ["account", "in", receivables]]):
+                side = {"account": line["account"], "party": line["party"], "day": line["date"]}
+                found.setdefault(external_id(MOVE, int(line["move"])), side)
+        for document in documents:
+            if document not in found:
+                message = f"there is no document {document} to settle"
+                raise Failure(Rejected(code="NO_DOCUMENT", message=message))
+        return found
 
     async def _open_day(self, day: date, company: str) -> tuple[date, AccountingPeriod]:
         """The first day from this one on in an open period: a settlement changes no balance of any period."""
@@ -175,13 +180,6 @@ class Settling(Catalogue):
         )
 
     # -- ties and reconciliations ---------------------------------------------------------------------------------
-    async def _tie(self, origin: str, documents: Iterable[str], company: str) -> None:
-        """Tie and reconcile what stands posted."""
-        _, lines = await self._applications(origin)
-        posted = [one for one in lines if one["move_state"] == "posted"]
-        await self._tie_lines(posted, company)
-        await self._reconcile([origin, *documents], company)
-
     async def _tie_lines(self, lines: Lines, company: str) -> None:
         """Make each line that names an invoice or credit note one of its payment lines."""
         wanted: dict[int, list[int]] = defaultdict(list)
@@ -189,49 +187,65 @@ class Settling(Catalogue):
             invoice = internal_id(str(line.get("description") or ""), INVOICE)
             if invoice is not None and not line.get("invoice_payment"):
                 wanted[invoice].append(int(line["id"]))
-        for invoice, ids in sorted(wanted.items()):
-            values = {"payment_lines": [["add", ids]]}
-            await self._write("model.account.invoice.write", [invoice], values, company=company)
+        pairs = [part for invoice, ids in sorted(wanted.items()) for part in ([invoice], _tied("add", ids))]
+        if pairs:
+            await self._write("model.account.invoice.write", *pairs, company=company)
 
     async def _reconcile(self, documents: Iterable[str], company: str) -> None:
         """Reconcile the open lines of each document where they sum to nothing."""
-        for document in sorted(set(documents)):
-            ids = await self._open_lines(document, company)
-            if ids:
-                await self._wizard("account.move.reconcile_lines", ids, company)
+        sides = await self._sides(sorted(set(documents)), company)
+        groups = [[one for one in lines if not one.get("reconciliation")] for lines in sides.values()]
+        await self._reconcile_lines([one for one in groups if len(one) > 1 and not _balance(one)], company)
 
-    async def _open_lines(self, document: str, company: str) -> list[int]:
-        """The unreconciled receivables lines of a document with all that settles it, if they sum to nothing."""
-        lines = [one for one in await self._side_lines(document, company) if not one.get("reconciliation")]
-        total = sum((Decimal(str(one["debit"])) - Decimal(str(one["credit"])) for one in lines), Decimal(0))
-        return [int(one["id"]) for one in lines] if len(lines) > 1 and not total else []
+    async def _reconcile_lines(self, groups: list[Lines], company: str) -> None:
+        """Reconcile each group of lines, which sum to nothing: by the server's own wizard, which alone may."""
+        if not groups:
+            return
+        wizard = "wizard.account.move.reconcile_lines"
+        session, *_ = await self._write(f"{wizard}.create", company=company)
+        try:
+            for ids in ([int(one["id"]) for one in lines] for lines in groups):
+                active = {"active_model": "account.move.line", "active_id": ids[0], "active_ids": ids}
+                await self._write(f"{wizard}.execute", session, {}, "start", company=company, **active)
+        finally:
+            # A session left over is the server's to clear.
+            with contextlib.suppress(NotDone):
+                await self._write(f"{wizard}.delete", session, company=company)
 
-    async def _side_lines(self, document: str, company: str) -> Lines:
-        invoice, move = internal_id(document, INVOICE), internal_id(document, MOVE)
-        if invoice is not None:
-            rows = await self.client.rows(
-                "account.invoice",
-                [["id", "=", invoice]],
-                ["lines_to_pay", "payment_lines"],
-                operation="find.applications",
-            )
-            ids = [*rows[0]["lines_to_pay"], *rows[0]["payment_lines"]] if rows else []
-            return await self._lines([["id", "in", ids]]) if ids else []
-        receivables = sorted(await self.code_tables.receivables(company))
-        ours = ["OR", ["move", "=", move], ["description", "=", document]]
-        return await self._lines([["account", "in", receivables], ["move_state", "=", "posted"], ours])
+    async def _sides(self, documents: list[str], company: str) -> dict[str, Lines]:
+        """The receivables lines of each document with all that settles it."""
+        found: dict[str, Lines] = {document: [] for document in documents}
+        if invoices := _ids(documents, INVOICE):
+            parts = ("lines_to_pay", "payment_lines")
+            fields = [f"{part}.{name}" for part in parts for name in LINE_FIELDS]
+            domain = [["id", "in", invoices]]
+            for row in await self.client.rows(
+                "account.invoice", domain, fields, operation="find.applications"
+            ):
+                lines = [line for part in parts for line in row[f"{part}."]]
+                found[external_id(INVOICE, int(row["id"]))] = lines
+        if moves := _ids(documents, MOVE):
+            receivables = sorted(await self.code_tables.receivables(company))
+            names = [external_id(MOVE, id) for id in moves]
+            ours = ["OR", ["move", "in", moves], ["description", "in", names]]
+            for line in await self._lines(
+                [["account", "in", receivables], ["move_state", "=", "posted"], ours]
+            ):
+                named, of_move = str(line.get("description") or ""), external_id(MOVE, int(line["move"]))
+                found[named if named in names else of_move].append(line)
+        return found
 
     # -- taking back ------------------------------------------------------------------------------------------------
     async def _take_back(self, moves: Lines, lines: Lines, company: str) -> None:
         """Undo posted applications: their reconciliations, their ties, then each by a move that mirrors it."""
         named = {str(one["description"]) for one in lines if _names(one)}
-        sides = [one for name in sorted(named) for one in await self._side_lines(name, company)]
+        sides = [one for side in (await self._sides(sorted(named), company)).values() for one in side]
         reconciled = {int(one["reconciliation"]) for one in (*lines, *sides) if one.get("reconciliation")}
         if reconciled:
             await self._write("model.account.move.reconciliation.delete", sorted(reconciled), company=company)
         for line in lines:
             if invoice := line.get("invoice_payment"):
-                values = {"payment_lines": [["remove", [line["id"]]]]}
+                values = _tied("remove", [line["id"]])
                 await self._write("model.account.invoice.write", [invoice], values, company=company)
         for move in moves:
             await self._mirror(move, [one for one in lines if one["move"] == move["id"]], company)
@@ -260,21 +274,7 @@ class Settling(Catalogue):
         (made,) = await self._write("model.account.move.create", [body], company=company)
         await self._write("model.account.move.post", [made], company=company)
         # Original and mirror hold the same amounts on both sides: together they sum to nothing.
-        both = [
-            *(int(one["id"]) for one in lines),
-            *(int(one["id"]) for one in await self._lines([["move", "=", made]])),
-        ]
-        await self._wizard("account.move.reconcile_lines", both, company)
-
-    async def _wizard(self, name: str, ids: list[int], company: str) -> None:
-        active = {"active_model": "account.move.line", "active_id": ids[0], "active_ids": ids}
-        session, *_ = await self._write(f"wizard.{name}.create", company=company)
-        try:
-            await self._write(f"wizard.{name}.execute", session, {}, "start", company=company, **active)
-        finally:
-            # A session left over is the server's to clear.
-            with contextlib.suppress(NotDone):
-                await self._write(f"wizard.{name}.delete", session, company=company)
+        await self._reconcile_lines([[*lines, *await self._lines([["move", "=", made]])]], company)
 
     async def _write(self, method: str, *params: Any, company: str, **context: Any) -> Any:
         return await self.client.write(
@@ -285,6 +285,18 @@ class Settling(Catalogue):
 def _reference(document: str) -> str:
     invoice = internal_id(document, INVOICE)
     return f"account.invoice,{invoice}" if invoice is not None else f"account.move,{document[1:]}"
+
+
+def _ids(documents: Iterable[str], model: str) -> list[int]:
+    return [id for one in documents if (id := internal_id(one, model)) is not None]
+
+
+def _tied(how: str, lines: list[int]) -> Row:
+    return {"payment_lines": [[how, lines]]}
+
+
+def _balance(lines: Lines) -> Decimal:
+    return sum((Decimal(str(one["debit"])) - Decimal(str(one["credit"])) for one in lines), Decimal(0))
 
 
 def _loose(lines: Lines) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import msgspec
 
@@ -94,6 +94,7 @@ class Writing(Posting):
     def __init__(self, name: str, config: TrytonConfig, world: World) -> None:
         super().__init__(name, config, world)
         self.operations: Mapping[str, OperationTraits] = traits(config)
+        self._addresses: dict[str, tuple[datetime, int]] = {}
 
     # -- send -----------------------------------------------------------------------------------------------------
     async def send(self, operation: str, write: Write, keys: Keys) -> SendOutcome:
@@ -174,20 +175,28 @@ class Writing(Posting):
     async def _make_invoice(self, write: DocumentWrite, keys: Keys) -> SendOutcome:
         company = await self._allowed(write.subsidiary)
         await self._own_currency(write, company)
+        remembered = write.customer in self._addresses
         address = await self._address_of(write.customer)
         ids = await self._ids_of(write, company, address)
         day, _ = await self._booked_on(write, company)
         body = outbound.invoice_body(
             write, keys.document, ids, int(write.customer), day=day, dating=self.config.dating
         )
-        async with self.poster(company):
-            made = await self.client.write(
-                "model.account.invoice.create",
-                [body],
-                operation=f"{write.kind}.create",
-                lane=keys.effect,
-                company=int(company),
-            )
+        try:
+            async with self.poster(company):
+                made = await self.client.write(
+                    "model.account.invoice.create",
+                    [body],
+                    operation=f"{write.kind}.create",
+                    lane=keys.effect,
+                    company=int(company),
+                )
+        except NotDone as error:
+            if not remembered or not isinstance(error.outcome, Rejected):
+                raise
+            # The address may not be theirs any more; refused, nothing was made.
+            del self._addresses[write.customer]
+            return await self._make_invoice(write, keys)
         return Confirmed(receipt=Receipt(external_id=external_id(INVOICE, int(made[0])), posted=False))
 
     async def _make_move(self, write: PaymentWrite | RefundWrite, keys: Keys) -> SendOutcome:
@@ -226,7 +235,13 @@ class Writing(Posting):
             raise Failure(Rejected(code="FOREIGN_CURRENCY", message=message))
 
     async def _address_of(self, customer: str) -> int | None:
-        """The first address of an active party. Raises Failure."""
+        """The first address of an active party, as known for at most `codes_seconds`: what has changed since shows in
+        the read-back, before anything is posted. Raises Failure."""
+        now = self.client.http.now()
+        known = self._addresses.get(customer)
+        if known is not None and now - known[0] < timedelta(seconds=self.config.codes_seconds):
+            return known[1]
+        self._addresses.pop(customer, None)
         rows = await self.client.rows(
             "party.party",
             [["id", "=", int(customer) if customer.isdigit() else -1], ["active", "in", [True, False]]],
@@ -241,7 +256,9 @@ class Writing(Posting):
         if not rows[0].get("addresses"):
             message = f"party {customer} has no active address to invoice: add one there, then retry"
             raise Failure(Rejected(code="NO_ADDRESS", message=message))
-        return int(rows[0]["addresses"][0])
+        address = int(rows[0]["addresses"][0])
+        self._addresses[customer] = (now, address)
+        return address
 
     async def _ids_of(self, write: DocumentWrite, company: str, address: int | None) -> outbound.Ids:
         table = self.code_tables
