@@ -79,7 +79,7 @@ class Permits:
             budget.resize(max(min(fair, self._held.get(name, 0)) - left_out, 0), len(workers))
 
     async def _adapt(self) -> None:
-        """What each connection takes at present, over all workers: halved by a refusal, back by one every ten seconds."""
+        """What each connection takes at present, over all workers: halved by a refusal, ten seconds give one back."""
         now = self.hub.now()
         for name, budget in self.hub.budgets.items():
             most = budget.limits.in_flight
