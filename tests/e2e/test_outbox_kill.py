@@ -23,8 +23,15 @@ EVENTS, KEYS, AT_ONCE, KILLS = 240, 30, 4, 2
 def configured(folder: Path, port: int) -> Path:
     path = write_company(folder)
     secret = new_secret(SystemChance().token)
-    receiver = f'url = "http://127.0.0.1:{port}/in"\nsecrets = ["{secret}"]\nprivate = true\nat_once = {AT_ONCE}\ntypes = ["invoice.posted"]\n'
-    path.write_text(f'{path.read_text()}\n[[outbox.webhooks]]\nname = "hook"\n{receiver}')
+    path.write_text(f"""{path.read_text()}
+[[outbox.webhooks]]
+name = "hook"
+url = "http://127.0.0.1:{port}/in"
+secrets = ["{secret}"]
+private = true
+at_once = {AT_ONCE}
+types = ["invoice.posted"]
+""")
     return path
 
 
@@ -79,3 +86,51 @@ async def test_kills_lose_nothing_and_repeat_little(tmp_path: Path) -> None:
         number = int(event_id[1:])
         first.setdefault(f"deal-{number % KEYS}", []).append(number)
     assert all(numbers == sorted(numbers) for numbers in first.values())
+
+
+async def test_the_command_line_sends_shows_and_says_what_is_wrong(tmp_path: Path) -> None:
+    heard: list[dict] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        heard.append(json.loads(await request.read()))
+        return web.Response(status=204)
+
+    runner = web.ServerRunner(web.Server(handler))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    path = configured(tmp_path, runner.addresses[0][1])
+
+    async def call(*arguments: str) -> tuple[int, str, str]:
+        command = [*COMMAND, "--config", str(path), *arguments]
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, env=environment(), stdout=pipe, stderr=pipe)
+        async with asyncio.timeout(60):
+            out, error = await process.communicate()
+        return process.returncode or 0, out.decode(), error.decode()
+
+    try:
+        assert (await call("migrate"))[0] == 0
+        announced(tmp_path / "tieout.db")
+        code, out, _ = await call("outbox", "test", "hook", "--json")
+        assert (code, json.loads(out)["taken"]) == (0, True)
+        assert [one["type"] for one in heard] == ["io.tieout.test.v1"]
+        assert (await call("outbox", "test", "nobody"))[0] == 2
+        code, out, _ = await call("outbox", "receivers", "--json")
+        assert [(one["receiver"], one["state"]) for one in json.loads(out)] == [("hook", "on")]
+        path.write_text(
+            path.read_text().replace("private = true\n", "").replace("http://127.0.0.1", "https://localhost")
+        )
+        code, _, said = await call("outbox", "test", "hook")
+        assert code == 1
+        assert "private = true allows it" in said
+        code, out, _ = await call("check", "--json")
+        (found,) = [one for one in json.loads(out)["findings"] if one["subject"] == "outbox hook"]
+        assert found["level"] == "error"
+        assert "127.0.0.1" in found["message"] or "::1" in found["message"]
+        assert "private = true" in found["remedy"]
+        path.write_text(path.read_text().replace("whsec_", "hush_"))
+        code, _, said = await call("outbox", "list")
+        assert (code, "tieout outbox secret" in said, "hush_" in said) == (2, True, False)
+    finally:
+        await runner.cleanup()
+    assert len(heard) == 1

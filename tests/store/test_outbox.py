@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.store.facts import NOW, AnyStore, does, one, rows
-from tieout.store import documents, outbox, people
+from tests.store.test_claim_cost import nodes
+from tieout.store import documents, outbox, people, postgres
 from tieout.store.statements import Refused, Step
 
 SECOND = 1_000_000
@@ -188,3 +190,28 @@ async def test_what_waits_for_too_long_is_given_up_and_what_waits_is_not_old(sto
     assert [row[2] for row in old] == [0, 1]
     assert min(await store.fetch(outbox.COUNTS, {})) == ("hook", "dead", 1, NOW - 10)
     assert sorted(await store.fetch(outbox.WAITING, {})) == [("hook", NOW), ("other", NOW)]
+
+
+def test_what_is_due_is_found_by_few_rows_however_much_waits_and_however_old_the_plan(
+    clean_postgres_url: str,
+) -> None:
+    """PostgreSQL once made a join of it, planned on empty tables, that compared all that waits with all that waits."""
+    with psycopg.connect(clean_postgres_url, autocommit=True) as connection:
+        connection.execute("; ".join(postgres._SESSION))  # type: ignore[arg-type]
+        connection.execute(f"PREPARE due (text, bigint, bigint) AS {outbox.DUE.postgres}")  # type: ignore[arg-type]
+        values = outbox.DUE.postgres_values({"receiver": "hook", "now": NOW, "limit": 16})
+        execute = f"EXECUTE due ({', '.join(repr(value) for value in values)})"
+        assert connection.execute(execute).fetchall() == []  # type: ignore[arg-type]
+        connection.execute(
+            """INSERT INTO outbox (event_id, type, subject, key, at, state, data)
+               SELECT 'e' || n, 't', 's', 'k' || n % 4000, 1, 'out', '{}' FROM generate_series(1, 20000) AS of (n)"""
+        )
+        connection.execute(
+            """INSERT INTO deliveries (seq, receiver, key, state, due_at, queued_at)
+               SELECT seq, 'hook', key, 'pending', 1, 1 FROM outbox"""
+        )
+        ((plan,),) = connection.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {execute}").fetchall()  # type: ignore[arg-type]
+    read = [
+        node["Actual Rows"] * node["Actual Loops"] for node in nodes(plan[0]["Plan"]) if "Index Name" in node
+    ]
+    assert sum(read) < 16 * 8, plan

@@ -310,7 +310,7 @@ async def replay(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str
 async def _replay_outbox(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
     try:
         asked = msgspec.convert(arguments, redelivering.Range)
-        audit = _audit(hub, actor, "outbox.replay", asked.receiver, str(asked)[:500])
+        audit = _audit(hub, actor, "outbox.replay", asked.receiver, encode(asked).decode()[:500])
         return {"queued": await redelivering.replay(hub, asked, audit)}
     except (msgspec.ValidationError, ValueError) as error:
         raise CommandRefused(str(error)) from error

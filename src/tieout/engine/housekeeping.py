@@ -74,14 +74,14 @@ class Housekeeping:
             if isinstance(connection.api, ChangeFeed)
         ]
         if self.delivering is not None:
-            loops += self._outbox(self.delivering, real)
+            loops += self._outbox(self.delivering)
         await asyncio.gather(*loops)
 
-    def _outbox(self, delivering: Delivering, lease_pace_seconds: float) -> list[Coroutine[Any, Any, None]]:
+    def _outbox(self, delivering: Delivering) -> list[Coroutine[Any, Any, None]]:
         """Told on once committed; a receiver that is slow or away holds up no other."""
         rounds = [partial(delivering.deliver, courier) for courier in delivering.couriers]
         return [
-            self._every(lease_pace_seconds, delivering.own),
+            self._every(5, delivering.own),
             self._every(PACE_REAL_SECONDS, delivering.hand_on),
             self._every(max(_TIDY_SECONDS / self.hub.clock.factor, 1), delivering.tidy),
             *(self._every(PACE_REAL_SECONDS, one) for one in rounds),

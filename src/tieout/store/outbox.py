@@ -42,14 +42,17 @@ QUEUE = Statement(
        queued_at = excluded.queued_at, done_at = NULL, error = ''""",
 )
 EVENT_COLUMNS = "outbox.seq, outbox.event_id, outbox.type, outbox.subject, outbox.key, outbox.at, outbox.data"
-# The first of each key that is still to be delivered, when its time has come; nothing to a receiver that is off.
+# The first of each key that is still to be delivered, when its time has come; nothing to a receiver that is off. OFFSET
+# keeps PostgreSQL from making a join of the question for an earlier one: planned while the tables were small, that
+# compares all that waits with all that waits.
 DUE = Statement(
     "deliveries.due",
     f"""SELECT {EVENT_COLUMNS}, deliveries.attempts, deliveries.queued_at FROM deliveries
         JOIN outbox ON outbox.seq = deliveries.seq
         WHERE deliveries.receiver = :receiver AND deliveries.state = 'pending' AND deliveries.due_at <= :now
         AND NOT EXISTS (SELECT 1 FROM deliveries AS earlier WHERE earlier.receiver = deliveries.receiver
-          AND earlier.key = deliveries.key AND earlier.seq < deliveries.seq AND earlier.state = 'pending')
+          AND earlier.key = deliveries.key AND earlier.seq < deliveries.seq AND earlier.state = 'pending'
+          LIMIT 1 OFFSET 0)
         AND NOT EXISTS (SELECT 1 FROM receivers WHERE receivers.receiver = deliveries.receiver)
         ORDER BY deliveries.due_at, deliveries.seq LIMIT :limit""",
     returns=True,
