@@ -15,8 +15,17 @@ from aiohttp import web
 from msgspec.structs import replace
 
 from tieout.canonical.secret import Secret
+from tieout.cli import telling
 from tieout.engine.outbox import Event, NotTaken, Taken, Verdict
-from tieout.engine.receivers import NatsConfig, Stream, Webhook, WebhookConfig, new_secret
+from tieout.engine.receivers import (
+    NatsConfig,
+    OutboxConfig,
+    Stream,
+    Webhook,
+    WebhookConfig,
+    new_secret,
+    open_outbox,
+)
 from tieout.ports import Request, TransportError
 from tieout.system import AiohttpTransport, SystemChance, SystemClock
 from tieout.system.addresses import addresses_refused
@@ -193,3 +202,40 @@ async def test_no_server_is_no_answer(nats_url: str) -> None:
     async with asyncio.timeout(10):
         assert isinstance(await told.deliver(event()), NotTaken)
     await publisher.close()
+
+
+async def test_check_says_what_is_wrong_with_the_stream_and_how_to_mend_it(
+    nats_url: str, stream: Any
+) -> None:
+    name, broker = stream
+
+    async def nothing(*_: Any) -> list[Any]:
+        return []
+
+    async def findings(**given: Any) -> list[Any]:
+        config = OutboxConfig(nats=NatsConfig(url=nats_url, **{"stream": name, "subject": name, **given}))
+
+        def publisher(nats: NatsConfig) -> NatsPublisher:
+            return NatsPublisher(nats.url, nats.stream)
+
+        nowhere: Any = None
+        outbox = open_outbox(config, "demo", nowhere, publisher)
+        assert outbox is not None
+        hub = SimpleNamespace(outbox=outbox, store=SimpleNamespace(fetch=nothing, fetch_long=nothing))
+        composed: Any = SimpleNamespace(settings=SimpleNamespace(outbox=config), hub=hub)
+        try:
+            return await telling.findings(composed)
+        finally:
+            await outbox.receivers["nats"].close()
+
+    (absent,) = await findings(stream="NOT_THERE")
+    assert (absent.level, "make the stream NOT_THERE" in absent.remedy) == ("error", True)
+    wrong, copies = await findings()
+    assert (wrong.level, copies.level) == ("error", "warning")
+    assert f"{name}.exception.opened" in wrong.message
+    assert f"{name}.invoice.posted" not in wrong.message
+    assert f'"{name}.>"' in wrong.remedy
+    (one,) = await findings(types=["invoice.posted"])
+    assert "one copy" in one.message
+    config = await broker.stream_info(name)
+    assert config.state.messages == 0
