@@ -7,9 +7,12 @@ at the end names what was left out and why; with TIEOUT_REQUIRE_POSTGRES=1 a mis
 from __future__ import annotations
 
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -29,6 +32,8 @@ TIERS = frozenset({"unit", "store", "conformance", "process", "simulation", "e2e
 
 POSTGRES = "TIEOUT_TEST_POSTGRES"
 REQUIRE_POSTGRES = "TIEOUT_REQUIRE_POSTGRES"
+NATS = "TIEOUT_TEST_NATS"
+REQUIRE_NATS = "TIEOUT_REQUIRE_NATS"
 REQUIRE_TRYTON = "TIEOUT_REQUIRE_TRYTON"
 NO_POSTGRES = f"PostgreSQL: {POSTGRES} names no server (postgresql://user@host:port/database)"
 
@@ -118,6 +123,27 @@ def _url(server: str, database: str) -> str:
     password = f":{parts['password']}" if "password" in parts else ""
     login = f"{user}{password}@" if user else ""
     return f"postgresql://{login}{parts.get('host', '127.0.0.1')}:{parts.get('port', 5432)}/{database}"
+
+
+# -------------------------------------------------------------------------------------------------------- NATS
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> str:
+    """A NATS server with JetStream, on which streams may be made: the one that is named, else the one on loopback."""
+    url = os.environ.get(NATS, "nats://127.0.0.1:4222")
+    parts = urlsplit(url)
+    missing = "" if find_spec("nats") else "nats-py is not installed: pip install 'tieout[nats]'"
+    if not missing:
+        try:
+            socket.create_connection((parts.hostname, parts.port or 4222), timeout=2).close()
+        except OSError:
+            missing = f"no server at {url}, and {NATS} names no other"
+    if missing and os.environ.get(REQUIRE_NATS) == "1":
+        pytest.fail(f"NATS: {missing}", pytrace=False)
+    if missing:
+        pytest.skip(f"NATS: {missing}")
+    return url
 
 
 # ------------------------------------------------------------------------------------------------------ Tryton

@@ -21,12 +21,14 @@ from tieout.engine.housekeeping import Housekeeping
 from tieout.engine.hub import Connection, Hub, Policy
 from tieout.engine.lease import Lease
 from tieout.engine.metrics import Metrics
+from tieout.engine.outbox import Outbox
 from tieout.engine.permits import Permits
+from tieout.engine.receivers import NatsConfig, open_outbox
 from tieout.engine.worker import Worker
 from tieout.finance.books import Books
 from tieout.masterdata.rules import RuleErrors
 from tieout.masterdata.tables import MasterData, load, read_rule_files
-from tieout.ports import Chance, Clock, Ids, Store, Transport
+from tieout.ports import Chance, Clock, Ids, Publisher, Store, Transport
 from tieout.processes import PROCESSES
 from tieout.processes.books import read_books
 from tieout.security.keyring import COMPANY, KeyRing, master_key_file
@@ -34,6 +36,7 @@ from tieout.settings import ConfigurationError, Settings, SettingsFile
 from tieout.store import effects, lanes, people
 from tieout.store.database import open_store, upgrade
 from tieout.system import AiohttpTransport, SystemChance, SystemClock, SystemIds
+from tieout.system.broker import NatsPublisher
 
 
 class Ports(msgspec.Struct, kw_only=True):
@@ -44,12 +47,28 @@ class Ports(msgspec.Struct, kw_only=True):
     chance: Chance
     transport: Transport
     store: Store | None = None
+    # None: no broker can be reached from here.
+    publisher: Callable[[NatsConfig], Publisher] | None = None
 
 
 def system_ports(clock: Clock | None = None) -> Ports:
     """The machine's own clock, ids, randomness and sockets."""
     return Ports(
-        clock=clock or SystemClock(), ids=SystemIds(), chance=SystemChance(), transport=AiohttpTransport()
+        clock=clock or SystemClock(),
+        ids=SystemIds(),
+        chance=SystemChance(),
+        transport=AiohttpTransport(),
+        publisher=_publisher,
+    )
+
+
+def _publisher(config: NatsConfig) -> Publisher:
+    return NatsPublisher(
+        config.url,
+        config.stream,
+        user=config.user,
+        password=config.password.reveal() if config.password is not None else "",
+        token=config.token.reveal() if config.token is not None else "",
     )
 
 
@@ -95,6 +114,9 @@ class App:
         await self.close()
 
     async def close(self) -> None:
+        if self.hub.outbox is not None:
+            for receiver in self.hub.outbox.receivers.values():
+                await receiver.close()
         await self.hub.world.transport.close()
         await self.hub.store.close()
 
@@ -166,7 +188,8 @@ async def compose(
     }
     budgets |= {name: Budget(connection.limits, ports.clock) for name, connection in connections.items()}
     _check_routes(file, connections)
-    _check_lease(file, connections)
+    outbox = open_outbox(settings.outbox, settings.company, world, ports.publisher)
+    _check_lease(file, connections, outbox)
     # What can be wrong with the configuration is said before the database is touched.
     if ports.store is None and migrate:
         upgrade(url)
@@ -193,6 +216,7 @@ async def compose(
         policy=policy,
         metrics=Metrics(),
         single_operator=settings.local_mode,
+        outbox=outbox,
     )
     await hub.open_key(COMPANY)
     return App(hub, settings, alone=alone)
@@ -211,7 +235,8 @@ def configuration_errors(file: SettingsFile, ports: Ports) -> list[str]:
     steps: list[Callable[[], object]] = [lambda: _masterdata(file)]
     if not errors:
         steps.append(lambda: _check_routes(file, connections))
-        steps.append(lambda: _check_lease(file, connections))
+        outbox = open_outbox(file.settings.outbox, file.settings.company, world, ports.publisher)
+        steps.append(lambda: _check_lease(file, connections, outbox))
     for step in steps:
         try:
             step()
@@ -301,17 +326,17 @@ def _masterdata(file: SettingsFile) -> MasterData:
         raise ConfigurationError(str(error)) from error
 
 
-def _check_lease(file: SettingsFile, connections: dict[str, Connection]) -> None:
+def _check_lease(file: SettingsFile, connections: dict[str, Connection], outbox: Outbox | None) -> None:
     """The lease, renewed each third of it, outlasts the longest request: nothing may be sent that it does not."""
-    longest, whose = max(
-        (
-            (traits.timeout_seconds, f"{connection.name}, {operation}")
-            for connection in connections.values()
-            if isinstance(connection.api, Writer)
-            for operation, traits in connection.api.operations.items()
-        ),
-        default=(0, ""),
-    )
+    receivers = outbox.receivers.values() if outbox is not None else ()
+    requests = [(one.timeout_seconds, f"outbox, {one.name}") for one in receivers]
+    requests += [
+        (traits.timeout_seconds, f"{connection.name}, {operation}")
+        for connection in connections.values()
+        if isinstance(connection.api, Writer)
+        for operation, traits in connection.api.operations.items()
+    ]
+    longest, whose = max(requests, default=(0, ""))
     least = longest * 3 // 2 + 1
     if file.settings.engine.lease_seconds < least:
         line = file.line_of("engine.lease_seconds")

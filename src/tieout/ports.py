@@ -4,7 +4,8 @@ random number or opens a socket (a lint says so), which is what lets a simulatio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -62,6 +63,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     operation: str = ""
     lane: str = ""
     max_bytes: int = 20_000_000
+    # Whether the address must be a public one: not this machine's, not one of a private network.
+    public_only: bool = False
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +73,18 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def retry_after(response: Response, now: datetime) -> datetime | None:
+    """The moment a Retry-After header names (seconds or HTTP date), or None."""
+    text = response.headers.get("retry-after", "")
+    try:
+        if text.isdigit():
+            return now + timedelta(seconds=int(text))
+        named = parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return named if named.tzinfo is not None else named.replace(tzinfo=UTC)
 
 
 class TransportError(Exception):
@@ -121,6 +136,29 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Release sockets."""
+
+
+class StreamFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a broker says of a stream: the subjects it keeps, its copies, how long it knows a message by its id."""
+
+    subjects: tuple[str, ...]
+    copies: int
+    dedupe_seconds: int
+
+
+class Publisher(Protocol):
+    """One stream of a message broker, to write to."""
+
+    async def publish(
+        self, subject: str, body: bytes, headers: Mapping[str, str], timeout_seconds: float
+    ) -> None:
+        """Hand a message over, and wait until the stream says that it has it. Raises TransportError."""
+
+    async def facts(self, timeout_seconds: float) -> StreamFacts:
+        """What the stream is. Raises TransportError."""
+
+    async def close(self) -> None:
+        """Release the socket."""
 
 
 class Store(Protocol):

@@ -17,6 +17,7 @@ import msgspec
 from tieout.canonical.money import exponent
 from tieout.canonical.party import LegalEntity, TaxRegistration
 from tieout.canonical.secret import Secret
+from tieout.engine.receivers import OutboxConfig
 
 T = TypeVar("T")
 # A piece of a key path that names no level of its own: msgspec's word for "any key of this table".
@@ -160,6 +161,7 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     keys: Keys = msgspec.field(default_factory=Keys)
     web: Web = msgspec.field(default_factory=Web)
     engine: Engine = msgspec.field(default_factory=Engine)
+    outbox: OutboxConfig = msgspec.field(default_factory=OutboxConfig)
     rules: str = "rules"
     local_mode: bool = True
     entities: list[Entity] = []

@@ -32,8 +32,16 @@ def test_effect_document_and_wire_keys(case):
     assert keys.lane_of(source) == case["lane"]
 
 
+@pytest.mark.parametrize("case", GOLDEN["announcements"], ids=lambda case: f"{case['type']}-{case['id']}")
+def test_the_ids_of_what_the_outside_is_told(case):
+    given = [case[name] for name in ("company", "type", "subject", "occurrence")]
+    assert keys.announcement_id(*given) == case["id"]
+    assert "." not in case["id"]
+
+
 def test_the_file_only_grows():
     assert len(GOLDEN["effects"]) >= HISTORY
+    assert len(GOLDEN["announcements"]) >= 6
 
 
 def test_a_document_key_fits_everywhere():

@@ -137,6 +137,8 @@ def test_an_empty_hub_teaches_and_an_unknown_id_is_code_1(
         (["exceptions", "list"], "Nothing waits"),
         (["approvals", "list"], "one thing that does"),
         (["audit", "verify"], "0 entries hold"),
+        (["outbox", "list"], "docs/events.md"),
+        (["outbox", "receivers"], "Nobody is told"),
         (["status"], "quiet"),
     ):
         assert call("--config", path, *command) == 0
@@ -169,6 +171,7 @@ def test_every_command_has_an_example_and_a_json_form(capsys: pytest.CaptureFixt
         "exceptions": ["list", "show", "retry", "resolve", "defer"],
         "approvals": ["list", "show", "approve", "reject"],
         "audit": ["verify"],
+        "outbox": ["list", "receivers", "replay", "enable", "test", "secret"],
     }
     every = [[one] for one in commands] + [[group, one] for group, ones in groups.items() for one in ones]
     for command in every:

@@ -13,6 +13,7 @@ import typer
 
 from tieout.app import App, compose, configuration_errors, descriptors, system_ports
 from tieout.canonical.outcome import Failure
+from tieout.cli import telling
 from tieout.cli.session import EXPECTED, FINDING, Json, Options, options, print_json, run, say, table
 from tieout.connectors.contract import Catalogue, Checker, Finding, Inbound
 from tieout.engine import pinning
@@ -88,6 +89,7 @@ async def _report(given: Options) -> Report:
                 findings += await _connection(app, connection)
             findings += await _periods(app)
             findings += await _coverage(app)
+            findings += await telling.findings(app)
     except EXPECTED as error:
         findings.append(_wrong("configuration", error))
     return report

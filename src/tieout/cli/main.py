@@ -28,6 +28,7 @@ from tieout.cli import (
     replaying,
     resolving,
     running,
+    telling,
 )
 from tieout.cli.session import Options, guarded, system_user
 from tieout.settings import ConfigurationError
@@ -138,6 +139,7 @@ app.command("status")(reading.status)
 app.add_typer(resolving.app, name="exceptions")
 app.add_typer(approving.app, name="approvals")
 app.command("replay")(replaying.replay)
+app.add_typer(telling.app, name="outbox")
 app.add_typer(auditing.app, name="audit")
 app.command("books")(booking.books)
 app.command("invariants")(examining.invariants)

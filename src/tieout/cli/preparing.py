@@ -41,6 +41,12 @@ port = 8700                       # webhooks at /hooks/<connection>, pages at /e
 # wait_days = 7                   # how long a document waits for another before it is an exception
 # status_poll_seconds = 20
 
+# Who is told what tieout has made good: docs/events.md. Without a receiver nothing is written for it.
+# [[outbox.webhooks]]
+# name = "data-team"
+# url = "https://hooks.example.com/tieout"
+# secrets = ["env:TIEOUT_DATA_TEAM_SECRET"]   # tieout outbox secret
+
 """
 _ENTITY = """\
 # One section for each legal entity: its books, and where its documents go.

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
 import msgspec
@@ -25,7 +24,7 @@ from tieout.canonical.outcome import (
     Transient,
 )
 from tieout.connectors.contract import World, connection_blocked
-from tieout.ports import Request, Response, Stream, Transport, TransportError
+from tieout.ports import Request, Response, Stream, Transport, TransportError, retry_after
 
 _json = msgspec.json.Decoder(float_hook=Decimal)
 
@@ -40,17 +39,6 @@ def decode_json(body: bytes) -> Any:
         return _json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadBody(f"not JSON: {error}") from error
-
-
-def retry_after(response: Response, now: datetime) -> datetime | None:
-    """The moment a Retry-After header names (seconds or HTTP date), or None."""
-    text = response.headers.get("retry-after", "")
-    if text.isdigit():
-        return now + timedelta(seconds=int(text))
-    try:
-        return parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return None
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True):

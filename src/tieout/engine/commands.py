@@ -14,7 +14,7 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Found
 from tieout.canonical.write import decode_write
 from tieout.connectors.contract import Keys, Writer
-from tieout.engine import invariants, pinning, releasing
+from tieout.engine import delivering, invariants, pinning, redelivering, releasing
 from tieout.engine.hub import Hub
 from tieout.engine.keys import content_hash, lane_of, wire_key
 from tieout.engine.lane import Replay, key_name
@@ -131,8 +131,9 @@ async def _release_blocker(hub: Hub, found: Mapping[str, Any], actor: str) -> di
             "documents held by a period are released only by an approved action: "
             f"`tieout exceptions resolve {found['exception_id']} --period YYYY-MM` lists them and asks for the approval"
         )
-    if still := await pinning.retest(hub, blocker) or await invariants.retest(hub, blocker):
-        raise CommandRefused(f"not mended: {still}")
+    for retest in (pinning.retest, invariants.retest, delivering.retest):
+        if still := await retest(hub, blocker):
+            raise CommandRefused(f"not mended: {still}")
     canary = await hub.store.fetch(lanes.BLOCKED_BY, {"blocker": blocker, "limit": 1})
     if canary:
         lane_id = canary[0][0]
@@ -306,10 +307,30 @@ async def replay(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str
     return {"lane": lane_id, "state": state}
 
 
+async def _replay_outbox(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
+    try:
+        asked = msgspec.convert(arguments, redelivering.Range)
+        audit = _audit(hub, actor, "outbox.replay", asked.receiver, encode(asked).decode()[:500])
+        return {"queued": await redelivering.replay(hub, asked, audit)}
+    except (msgspec.ValidationError, ValueError) as error:
+        raise CommandRefused(str(error)) from error
+
+
+async def _enable_receiver(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
+    name = str(arguments["receiver"])
+    try:
+        waiting = await redelivering.enable(hub, name, _audit(hub, actor, "outbox.enable", name, ""))
+    except ValueError as error:
+        raise CommandRefused(str(error)) from error
+    return {"receiver": name, "pending": waiting}
+
+
 COMMANDS: dict[str, Command] = {
     "exceptions.retry": retry,
     "exceptions.resolve": resolve,
     "exceptions.defer": defer,
     "approvals.decide": decide,
     "replay": replay,
+    "outbox.replay": _replay_outbox,
+    "outbox.enable": _enable_receiver,
 }

@@ -193,7 +193,7 @@ class DryRun(Run):
             raise NotYet(Need(key="dry", what=what))
         return receipt
 
-    async def assign(self, target: Ref, group: str, fields: Fields, *, optional: bool = False) -> None:
+    async def assign(self, target: Ref, group: str, fields: Fields, *, optional: bool = False) -> int:
         """Tell which fields would be set."""
         del optional
         row = self.assigns.get(assign_key(target, group))
@@ -201,6 +201,7 @@ class DryRun(Run):
         values = ", ".join(f"{name} = {value}" for name, value in fields.items())
         verdict = "unchanged" if same else "would set"
         self._tell(verdict, f"{group} of {target}", connection=target.connection, detail=values)
+        return 0
 
     def start(self, subject: Ref) -> None:
         """Starts nothing."""

@@ -23,6 +23,7 @@ from tieout.canonical.outcome import (
 )
 from tieout.canonical.write import ApproveWrite, DocumentWrite, Write, decode_write, encode_write
 from tieout.connectors.contract import Approver, Verifier, Writer
+from tieout.engine import announcing
 from tieout.engine.keys import content_hash, document_key
 from tieout.engine.ledger import (
     EffectRow,
@@ -72,7 +73,7 @@ async def create(
         if key not in run.documents and not isinstance(write, ApproveWrite):
             # Confirmed by evidence: the document is known, but not yet bound.
             frozen = decode_write(unseal(run, row))
-            await run.commit(*binding_steps(row, frozen, receipt, run.hub.now()))
+            await run.commit(*_bound(run, row, frozen, receipt))
         _same_request(run, row, hashed, facts)
     elif row.state in ("SENT", "UNKNOWN"):
         receipt = await resolve(run, row, facts)
@@ -160,7 +161,7 @@ async def _confirm(run: Run, row: EffectRow, write: Write, receipt: Receipt, *, 
     }
     steps: list[Step] = [
         (effects.CONFIRM, confirmed),
-        *binding_steps(row, write, receipt, now),
+        *_bound(run, row, write, receipt),
         run.audit("effect.confirmed", row.effect_key, f"{receipt.external_id} {resolved_by}".strip()),
     ]
     await guarded(run, *steps)
@@ -168,6 +169,12 @@ async def _confirm(run: Run, row: EffectRow, write: Write, receipt: Receipt, *, 
     if resolved_by:
         run.hub.metrics.in_doubt.labels(resolved_by).inc()
     return receipt
+
+
+def _bound(run: Run, row: EffectRow, write: Write, receipt: Receipt) -> list[Step]:
+    """What a create made is known here from this commit on, and told of."""
+    told = announcing.bound(run.hub, row, write, receipt, run.entity_code)
+    return told + binding_steps(row, write, receipt, run.hub.now())
 
 
 async def _doubt(run: Run, row: EffectRow, reason: str) -> None:
@@ -319,6 +326,9 @@ async def _verified(
         )
     now = run.hub.now()
     verdict = {"effect_key": row.effect_key, "posted": int(posted), "number": number, "period": period}
+    if posted:
+        told = replace(receipt, number=number, period=period)
+        run.note(*announcing.posted(run.hub, row, write, told))
     run.note((documents.VERIFIED, {**verdict, "now": now, "differences": differences}))
     if posted:
         run.note(*meet(posted_need(row.source, kind_of(write), row.connection), receipt.external_id, now))
@@ -345,7 +355,7 @@ async def settle(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     if row.state == "CONFIRMED":
         receipt = receipt_of(row)
         if row.effect_key not in run.documents:
-            await run.commit(*binding_steps(row, decode_write(unseal(run, row)), receipt, run.hub.now()))
+            await run.commit(*_bound(run, row, decode_write(unseal(run, row)), receipt))
     else:
         receipt = await resolve(run, row, facts)
     return await _verified(run, row, receipt, facts)
@@ -423,6 +433,13 @@ async def _posted_by_us(run: Run, row: EffectRow, kind: str, source: Ref) -> str
     now = run.hub.now()
     if receipt.number:
         run.note((documents.NUMBERED, {"effect_key": row.effect_key, "number": receipt.number}))
+    was = run.documents.get(row.effect_key)
+    told = Receipt(
+        external_id=row.external_id,
+        number=receipt.number or (was.number if was is not None else ""),
+        period=was.period if was is not None else "",
+    )
+    run.note(*announcing.posted(run.hub, row, made, told))
     run.note((documents.STATUS, {"effect_key": row.effect_key, "status": "POSTED"}))
     run.note(*meet(posted_need(source, kind, row.connection), row.external_id, now))
     run.posted_now[row.effect_key] = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tieout.engine import announcing
 from tieout.engine.hub import Hub
 from tieout.engine.stops import NO_FACTS, Blocked, Facts, Parked
 from tieout.store import people
@@ -26,32 +27,30 @@ def exception(
     effect_key: str = "",
     trace: str = "",
     detail: str = "",
-) -> Step:
-    """The step that opens an exception; one that is open already for the same cause is left as it is."""
-    return (
-        people.OPEN,
-        {
-            "exception_id": hub.ids.new(),
-            "code": code,
-            "lane_id": lane_id,
-            "blocker": blocker,
-            "document": document,
-            "number": facts.number,
-            "entity": facts.entity,
-            "currency": facts.currency,
-            "amount_minor": facts.amount_minor,
-            "cause": cause,
-            "remedy": remedy,
-            "owner": "",
-            "effect_key": effect_key,
-            "trace": trace,
-            "detail": detail,
-            "now": hub.now(),
-        },
-    )
+) -> list[Step]:
+    """The steps that open an exception and tell of it; one that is open already for the same cause is left as it is."""
+    row = {
+        "exception_id": hub.ids.new(),
+        "code": code,
+        "lane_id": lane_id,
+        "blocker": blocker,
+        "document": document,
+        "number": facts.number,
+        "entity": facts.entity,
+        "currency": facts.currency,
+        "amount_minor": facts.amount_minor,
+        "cause": cause,
+        "remedy": remedy,
+        "owner": "",
+        "effect_key": effect_key,
+        "trace": trace,
+        "detail": detail,
+        "now": hub.now(),
+    }
+    return [(people.OPEN, row), *announcing.opened(hub, row)]
 
 
-def opened(hub: Hub, run: Run, parked: Parked) -> Step:
+def opened(hub: Hub, run: Run, parked: Parked) -> list[Step]:
     """The exception of a parked document."""
     facts = parked.facts
     if not facts.entity:
@@ -75,7 +74,7 @@ def opened(hub: Hub, run: Run, parked: Parked) -> Step:
     )
 
 
-def blocked(hub: Hub, run: Run, stop: Blocked) -> Step:
+def blocked(hub: Hub, run: Run, stop: Blocked) -> list[Step]:
     """One exception for the whole scope, however many documents it holds back."""
     facts = Facts(entity=run.entity_code)
     return exception(

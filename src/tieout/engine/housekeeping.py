@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -15,8 +16,9 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Failure, NotFound, Rejected
 from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
-from tieout.engine import feeds, invariants, sealing
+from tieout.engine import announcing, feeds, invariants, sealing
 from tieout.engine.commands import execute_waiting
+from tieout.engine.delivering import PACE_REAL_SECONDS, Delivering
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Hub
 from tieout.engine.keys import wire_key
@@ -34,6 +36,7 @@ _LOOK_AGAIN_MICROS = 300_000_000
 _EXAMINE_SECONDS = 3600
 # For how long a leased lane may not run before it counts as a stray (real microseconds).
 _STRAY_MICROS = 2_000_000
+_TIDY_SECONDS = 3600
 _fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
 # How long after a doubtful assign its target is read back: longer than any vendor works on a request.
 _READ_BACK_MICROS = 900_000_000
@@ -48,6 +51,7 @@ class Housekeeping:
         self.lease = lease
         self.worker = worker
         self.permits = permits
+        self.delivering = None if hub.outbox is None else Delivering(hub, hub.outbox, lease)
         self._stopping = asyncio.Event()
         # Lanes that seem to be strays, by (lane, fence): since which real moment.
         self._strays_since: dict[tuple[str, int], int] = {}
@@ -72,10 +76,24 @@ class Housekeeping:
             for connection in self.hub.connections.values()
             if isinstance(connection.api, ChangeFeed)
         ]
+        if self.delivering is not None:
+            loops += self._outbox(self.delivering)
         await asyncio.gather(*loops)
+
+    def _outbox(self, delivering: Delivering) -> list[Coroutine[Any, Any, None]]:
+        """Told on once committed; a receiver that is slow or away holds up no other."""
+        rounds = [partial(delivering.deliver, courier) for courier in delivering.couriers]
+        return [
+            self._every(5, delivering.own),
+            self._every(PACE_REAL_SECONDS, delivering.hand_on),
+            self._every(max(_TIDY_SECONDS / self.hub.clock.factor, 1), delivering.tidy),
+            *(self._every(PACE_REAL_SECONDS, one) for one in rounds),
+        ]
 
     def stop(self) -> None:
         self._stopping.set()
+        if self.delivering is not None:
+            self.delivering.stop()
 
     def _pace_seconds(self, name: str) -> float:
         """Real seconds until a feed is polled again; a connector may slow down as its day's calls run out."""
@@ -182,6 +200,7 @@ class Housekeeping:
         now = self.hub.now()
         steps: list[Step] = [(documents.STATUS, {"effect_key": document.effect_key, "status": became})]
         if became == "POSTED":
+            steps = announcing.posted_document(self.hub, document) + steps
             need = posted_need(document.source, document.kind, document.connection)
             steps += meet(need, document.external_id, now)
         else:
@@ -224,7 +243,7 @@ class Housekeeping:
         outcome = await api.assign(target, group, fields, keys)
         if isinstance(outcome, Rejected):
             log.error("assign_rejected", target=str(target), group=group, code=outcome.code)
-            await self.hub.store.commit([_refused(self.hub, target, group, outcome, keys.trace)])
+            await self.hub.store.commit(_refused(self.hub, target, group, outcome, keys.trace))
             return None
         return later
 
@@ -252,7 +271,7 @@ class Housekeeping:
                 lane_id=lane_id,
             )
             try:
-                await self.hub.store.commit([(waits.PARK_WAITING, {"lane_id": lane_id}), opened])
+                await self.hub.store.commit([(waits.PARK_WAITING, {"lane_id": lane_id}), *opened])
             except Refused:
                 continue
         await self.hub.store.commit([(people.REOPEN_DUE, {"now": now})])
@@ -281,9 +300,12 @@ class Housekeeping:
         self.hub.metrics.exceptions.set(len(await self.hub.store.fetch(people.LIST, {})))
         for name, budget in self.hub.budgets.items():
             self.hub.metrics.circuits.labels(name).set(len(budget.circuits.open()))
+        if self.delivering is not None:
+            for name, seconds in (await self.delivering.age_seconds()).items():
+                self.hub.metrics.outbox_age.labels(name).set(seconds)
 
 
-def _refused(hub: Hub, target: Ref, group: str, outcome: Rejected, trace: str) -> Step:
+def _refused(hub: Hub, target: Ref, group: str, outcome: Rejected, trace: str) -> list[Step]:
     """The exception of fields that the other side does not take a second time."""
     return exception(
         hub,

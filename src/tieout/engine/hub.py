@@ -13,6 +13,7 @@ from tieout.connectors.contract import Limits, World
 from tieout.engine.budget import Budget
 from tieout.engine.metrics import Metrics
 from tieout.engine.moments import micros
+from tieout.engine.outbox import Outbox
 from tieout.engine.process import Process
 from tieout.masterdata.tables import MasterData
 from tieout.ports import Chance, Clock, Ids, Store
@@ -62,6 +63,8 @@ class Hub(msgspec.Struct, kw_only=True):
     policy: Policy
     metrics: Metrics
     single_operator: bool = True
+    # Who is told what the hub has made good; None: nobody, and then nothing is written for it.
+    outbox: Outbox | None = None
     # What waits to leave together, by connection and operation.
     gatherings: dict[tuple[str, str], Any] = {}
     # Whether a feed answered this process when it was last asked; one that never was is missing.

@@ -124,7 +124,7 @@ async def raise_broken(hub: Hub) -> list[Standing]:
             blocker=f"invariant|{one.id}",
             detail="\n".join(one.rows)[:4000],
         )
-        await hub.store.commit([opened])
+        await hub.store.commit(opened)
     return broken
 
 

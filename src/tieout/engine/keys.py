@@ -23,8 +23,20 @@ def effect_key(
 
 def document_key(key: str) -> str:
     """The 16 characters that the outside document carries: the first 80 bits of SHA-256 in Crockford base32."""
-    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:10], "big")
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(75, -1, -5))
+    return _digest(key, 16)
+
+
+def _digest(text: str, characters: int) -> str:
+    """So many characters of the SHA-256 of a text, five bits each."""
+    bits = 5 * characters
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest(), "big") >> (256 - bits)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(bits - 5, -1, -5))
+
+
+def announcement_id(company: str, type_: str, subject: str, occurrence: str) -> str:
+    """The id under which the outside is told of something: derived, so that a restored hub that comes to the same
+    point again tells it under the same id, and who was told before knows it. 26 characters, 130 bits."""
+    return _digest(f"announcement|{company}|{type_}|{subject}|{occurrence}", 26)
 
 
 def wire_key(key: str, epoch: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from tieout.canonical.ids import Ref
@@ -13,6 +11,7 @@ from tieout.canonical.write import (
     CustomerWrite,
     DocumentWrite,
     PaymentWrite,
+    Postable,
     RefundWrite,
     SubscriptionWrite,
     Write,
@@ -115,32 +114,42 @@ def kind_of(write: Write) -> str:
             return write.kind
 
 
+def document_row(
+    effect: EffectRow, write: CustomerWrite | SubscriptionWrite | Postable, receipt: Receipt
+) -> DocumentRow:
+    """The document of a create, as it is recorded when that is confirmed."""
+    return DocumentRow(
+        effect_key=effect.effect_key,
+        connection=effect.connection,
+        kind=kind_of(write),
+        external_id=receipt.external_id,
+        number=receipt.number,
+        status="CREATED",
+        entity=getattr(write, "entity", ""),
+        currency=getattr(write, "currency", ""),
+        total_minor=getattr(write, "total_minor", getattr(write, "amount_minor", 0)),
+        tax_minor=getattr(write, "tax_minor", 0),
+        day=write.day.isoformat() if isinstance(write, Postable) else "",
+        period=receipt.period,
+        # What bears the obligation, which is what others wait for: a recovery is the payment's, not the invoice's.
+        source=effect.source,
+        source_number=getattr(write, "number", ""),
+        reason=getattr(write, "reason", ""),
+        lane_id=effect.lane_id,
+        trace=effect.trace,
+        verified_at=None,
+        differences="",
+    )
+
+
 def binding_steps(effect: EffectRow, write: Write, receipt: Receipt, now: int) -> list[Step]:
     """Recorded in the commit that confirms a create: the document, its ids in the crosswalk, the need it meets."""
     if isinstance(write, ApproveWrite):
         return []
-    kind = kind_of(write)
+    document = document_row(effect, write, receipt)
+    kind = document.kind
     source = str(write.source)
-    facts: dict[str, Any] = {
-        "effect_key": effect.effect_key,
-        "connection": effect.connection,
-        "kind": kind,
-        "external_id": receipt.external_id,
-        "number": receipt.number,
-        "entity": getattr(write, "entity", ""),
-        "currency": getattr(write, "currency", ""),
-        "total_minor": getattr(write, "total_minor", getattr(write, "amount_minor", 0)),
-        "tax_minor": getattr(write, "tax_minor", 0),
-        "day": write.day.isoformat() if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite) else "",
-        "period": receipt.period,
-        # What bears the obligation, which is what others wait for: a recovery is the payment's, not the invoice's.
-        "source": effect.source,
-        "source_number": getattr(write, "number", ""),
-        "reason": getattr(write, "reason", ""),
-        "lane_id": effect.lane_id,
-        "trace": effect.trace,
-        "now": now,
-    }
+    facts = {**msgspec.structs.asdict(document), "now": now}
     steps: list[Step] = [(documents.CREATED, facts)]
     if kind in ("customer", "subscription"):
         steps.append(

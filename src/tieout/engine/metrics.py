@@ -54,4 +54,13 @@ class Metrics:
         self.invariants = Gauge(
             "o2c_invariant_violations", "Rows that break an invariant", ["id"], registry=self.registry
         )
+        self.announced = Counter(
+            "o2c_announcements", "Deliveries to receivers", ["receiver", "result"], registry=self.registry
+        )
+        self.outbox_age = Gauge(
+            "o2c_outbox_age_seconds",
+            "Age of the oldest event not delivered",
+            ["receiver"],
+            registry=self.registry,
+        )
         self.build = Gauge("o2c_build_info", "Version", ["version"], registry=self.registry)

@@ -234,7 +234,7 @@ async def _hold(hub: Hub, connection: Connection, outcome: Transient | Misconfig
         outcome.remedy,
         blocker=f"connection|{connection.name}",
     )
-    await hub.store.commit([opened, _audit(hub, "connection.parked", connection, outcome.message)])
+    await hub.store.commit([*opened, _audit(hub, "connection.parked", connection, outcome.message)])
 
 
 async def _let_go(hub: Hub, connection: Connection) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from tieout.canonical.announcement import Announcement
 from tieout.canonical.decision import AnyDecision, Decision, MissingRule
 from tieout.canonical.ids import Ref
 from tieout.canonical.model import encode
@@ -25,8 +26,8 @@ from tieout.canonical.party import LegalEntity
 from tieout.canonical.posting import Posting
 from tieout.canonical.write import Fields, Write, decode_write
 from tieout.connectors.contract import Assignment, Keys, Reader
+from tieout.engine import announcing, sending
 from tieout.engine import effects as making
-from tieout.engine import sending
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.keys import (
     assign_key,
@@ -408,8 +409,15 @@ class Run:
         where = {"lane_id": lane_of(subject), "connection": subject.connection, "kind": subject.kind}
         self.note((lanes.START, {**where, "subject_id": subject.id, "now": self.hub.now()}))
 
-    async def assign(self, target: Ref, group: str, fields: Fields, *, optional: bool = False) -> None:
-        """Set these fields to these values, idempotently; a newer value supersedes an older unsent one.
+    def announce(self, what: Announcement, subject: Ref, *, occurrence: str = "") -> None:
+        """Tell the outside of something, in the commit of what was noted last. To be called where it becomes so, not
+        where it is found to be so already. `occurrence` tells one from the next where it can happen again."""
+        told = announcing.announce(self.hub, what, subject, occurrence=occurrence, trace=self.trace)
+        self.note(*told)
+
+    async def assign(self, target: Ref, group: str, fields: Fields, *, optional: bool = False) -> int:
+        """Set these fields to these values, idempotently; a newer value supersedes an older unsent one. Answers the
+        revision that was set now, noted for the next commit; 0 where they stood already, or a newer one supersedes it.
 
         `optional`: a refusal by the other side is recorded and does not stop the process."""
         key = assign_key(target, group)
@@ -422,7 +430,7 @@ class Run:
             rows = await self.hub.store.fetch(effects.ASSIGN_BY_KEY, {"assign_key": key})
             row = rows[0] if rows else None
         if row is not None and row[3] == hashed and row[2] in ("CONFIRMED", "REJECTED"):
-            return
+            return 0
         revision = 1 if row is None else row[1] if row[3] == hashed else row[1] + 1
         plan = {
             "assign_key": key,
@@ -443,7 +451,7 @@ class Run:
         except Refused as refused:
             if unasked:
                 raise RunAgain(self.hub.clock.now(), f"{key} was set elsewhere", count=False) from refused
-            return  # a newer value was planned by another lane: this one is stale and is never sent
+            return 0  # a newer value was planned by another lane: this one is stale and is never sent
         connection = self.hub.connection(target.connection)
         keys = Keys(effect=key, document="", wire=wire_key(key, revision), trace=self.trace)
         assignment = Assignment(target=target, group=group, fields=fields, keys=keys)
@@ -461,10 +469,10 @@ class Run:
                 done["verify_at"] = self.hub.now() + 900_000_000
             self.note((effects.ASSIGN_DONE, {**done, "state": "CONFIRMED"}))
             self.assigns[key] = (key, revision, "CONFIRMED", hashed, 0)
-            return
+            return int(revision)
         if isinstance(outcome, Rejected) and optional:
             self.note((effects.ASSIGN_DONE, {**done, "state": "REJECTED"}))
-            return
+            return 0
         raise self.stop_for(outcome)
 
     # -- the end ------------------------------------------------------------------------------------------------

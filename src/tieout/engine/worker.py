@@ -224,7 +224,7 @@ class Worker:
         parked = self._circle(ended)
         try:
             await self.hub.store.commit(
-                [(waits.PARK_WAITING, lane), exceptions.opened(self.hub, run, parked)]
+                [(waits.PARK_WAITING, lane), *exceptions.opened(self.hub, run, parked)]
             )
         except Refused:
             return  # woken meanwhile
@@ -296,11 +296,11 @@ class Worker:
                 steps += self._waiting(run, ended, names, now)
             case Parked():
                 steps += self._settled(run, "parked", ended.code)
-                steps.append(exceptions.opened(self.hub, run, ended))
+                steps += exceptions.opened(self.hub, run, ended)
                 steps.append((lanes.PARK, {**names, "blocker": ""}))
             case Blocked():
                 steps += self._settled(run, "parked", ended.blocker)
-                steps.append(exceptions.blocked(self.hub, run, ended))
+                steps += exceptions.blocked(self.hub, run, ended)
                 steps.append((lanes.PARK, {**names, "blocker": ended.blocker}))
             case _:
                 raise TypeError(f"a run cannot end with {ended!r}")

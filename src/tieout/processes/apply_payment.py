@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from tieout.canonical.announcement import AppliedPart, PaymentApplied
 from tieout.canonical.ids import Ref
 from tieout.canonical.invoice import CreditMemo, Invoice, Obligation
 from tieout.canonical.party import LegalEntity
@@ -52,10 +53,30 @@ async def apply_payment(run: Run, ref: Ref) -> None:
     if settled or run.assigned(target, "applications"):
         # The whole list, the empty one too: what it settles no longer is open again.
         fields: Fields = {"applications": settled, "currency": payment.currency}
-        await run.assign(target, "applications", fields)
+        revision = await run.assign(target, "applications", fields)
+        if revision:
+            applied = _applied(payment, entity, target, missing)
+            run.announce(applied, ref, occurrence=f"{revision}|{settled}")
     await show_at_billing(run, ref, receipt, "applied" if not missing else "partly applied")
     if missing:
         raise NotYet(*missing)
+
+
+def _applied(payment: Payment, entity: LegalEntity, document: Ref, missing: list[Need]) -> PaymentApplied:
+    """What is told of a payment: the part of its invoices that it settles by now."""
+    waiting = {need.producer for need in missing}
+    return PaymentApplied(
+        payment=payment.ref,
+        document=document,
+        entity=entity.code,
+        currency=payment.currency,
+        amount_minor=payment.amount_minor,
+        applications=tuple(
+            AppliedPart(invoice=part.invoice, amount_minor=part.amount_minor)
+            for part in payment.applications
+            if part.invoice not in waiting
+        ),
+    )
 
 
 async def _applications(

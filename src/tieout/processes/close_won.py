@@ -6,6 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from tieout.canonical import order as order_lines
+from tieout.canonical.announcement import ContractAccepted
 from tieout.canonical.ids import Ref
 from tieout.canonical.model import Value
 from tieout.canonical.order import Order
@@ -59,12 +60,26 @@ async def close_won(run: Run, ref: Ref) -> None:
         await _park(run, order, faults, accepted)
     if accepted is None:
         run.note(run.save("order", str(ref), order))
+        run.announce(_accepted(order), ref)
     if await run.record("activation", str(ref), Activation) is None:
         await run.assign(ref, "status", {"status": "operationally accepted"})
         run.note(run.save("activation", str(ref), Activation(order=ref)))
         run.start(order_ref(ref))
     if run.assigned(ref, "problem"):
         await run.assign(ref, "problem", {"detail": None}, optional=True)
+
+
+def _accepted(order: Order) -> ContractAccepted:
+    return ContractAccepted(
+        contract=order.ref,
+        account=order.account,
+        entity=order.legal_entity,
+        currency=order.currency,
+        contracted_minor=contracted_minor(order),
+        start=order.start,
+        end=order.end,
+        term_months=order.term_months,
+    )
 
 
 def order_ref(opportunity: Ref) -> Ref:

@@ -400,6 +400,47 @@ audit_heads = Table(
     _text("signature"),
 )
 
+# What the outside is told: written in the commit of what it tells of, then handed on to every receiver.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("seq", SEQUENCE, primary_key=True, autoincrement=True),
+    _text("event_id"),
+    _text("type"),
+    _text("subject"),
+    _text("key"),  # events of one key are delivered in their order
+    _moment("at", null=False),
+    _text("state"),  # new, out
+    _text("data"),
+    UniqueConstraint("event_id", name="outbox_once"),
+    sqlite_autoincrement=True,  # a number is never used twice, whatever was deleted
+)
+_partial("outbox_new", "state = 'new'", outbox.c.seq)
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _text("receiver", primary_key=True),
+    _text("key"),
+    _text("state"),  # pending, delivered, dead
+    _number("attempts"),
+    _moment("due_at", null=False),
+    _moment("queued_at", null=False),
+    _moment("done_at"),
+    _text("error", server_default=""),
+)
+_partial("deliveries_due", "state = 'pending'", deliveries.c.receiver, deliveries.c.due_at, deliveries.c.seq)
+_partial("deliveries_order", "state = 'pending'", deliveries.c.receiver, deliveries.c.key, deliveries.c.seq)
+_partial("deliveries_dead", "state = 'dead'", deliveries.c.receiver, deliveries.c.seq)
+# Receivers that said they want no more; one that is not listed is on.
+receivers = Table(
+    "receivers",
+    metadata,
+    _text("receiver", primary_key=True),
+    _text("reason", server_default=""),
+    _moment("off_at", null=False),
+)
+
 commands = Table(
     "commands",
     metadata,

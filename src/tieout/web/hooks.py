@@ -122,13 +122,13 @@ class Hooks:
             await refuse(send, 400, str(malformed))
             return
         try:
-            await self._hub.store.commit([_stranger(self._hub, name, wrong)])
+            await self._hub.store.commit(_stranger(self._hub, name, wrong))
         except StoreUnavailable as error:
             log.warning("store_unavailable", connection=name, reason=str(error))
         await refuse(send, 403, str(malformed))
 
 
-def _stranger(hub: Hub, name: str, wrong: Misconfigured) -> Step:
+def _stranger(hub: Hub, name: str, wrong: Misconfigured) -> list[Step]:
     """The exception of events that another account, or the other mode, sends to this connection: one, however many."""
     return exception(hub, "stranger", name, wrong.message, wrong.remedy, blocker=f"webhooks|{name}")
 

@@ -23,12 +23,12 @@ from tieout.canonical.outcome import (
     Transient,
 )
 from tieout.connectors.contract import World
-from tieout.connectors.http import BadBody, Http, retry_after
+from tieout.connectors.http import BadBody, Http
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.refusals import CONCURRENCY, Refusal, login_error, refusal
 from tieout.connectors.netsuite.signin import signer, wrong_account
 from tieout.connectors.netsuite.wire import Row, RowPage, Structs, read
-from tieout.ports import Response, TransportError
+from tieout.ports import Response, TransportError, retry_after
 
 W = TypeVar("W")
 

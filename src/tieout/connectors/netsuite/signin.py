@@ -18,11 +18,11 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, RSAKey
 
 from tieout.canonical.outcome import Failure, Misconfigured, RateLimited, Transient
-from tieout.connectors.http import BadBody, Http, SignIn, Token, retry_after
+from tieout.connectors.http import BadBody, Http, SignIn, Token
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.refusals import CONCURRENCY, refusal
 from tieout.connectors.netsuite.wire import Structs, read
-from tieout.ports import Response, TransportError
+from tieout.ports import Response, TransportError, retry_after
 
 TOKEN = "/services/rest/auth/oauth2/v1/token"  # noqa: S105
 ASSERTION_SECONDS = 300

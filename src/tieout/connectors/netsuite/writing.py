@@ -28,7 +28,7 @@ from tieout.canonical.write import (
     Write,
 )
 from tieout.connectors.contract import Keys
-from tieout.connectors.http import BadBody, decode_json, retry_after
+from tieout.connectors.http import BadBody, decode_json
 from tieout.connectors.netsuite import outbound
 from tieout.connectors.netsuite.client import eid
 from tieout.connectors.netsuite.codes import UnknownCode
@@ -49,7 +49,7 @@ from tieout.connectors.netsuite.refusals import (
     speaks_of_period,
 )
 from tieout.connectors.netsuite.wire import Structs
-from tieout.ports import Response, TransportError
+from tieout.ports import Response, TransportError, retry_after
 
 UPSERT = "replace=addressBook,currencyList"
 

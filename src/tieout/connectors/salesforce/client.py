@@ -21,11 +21,11 @@ from tieout.canonical.outcome import (
     Transient,
 )
 from tieout.connectors.contract import World, connection_blocked
-from tieout.connectors.http import BadBody, Http, SignIn, Token, retry_after
+from tieout.connectors.http import BadBody, Http, SignIn, Token
 from tieout.connectors.salesforce import budget, wire
 from tieout.connectors.salesforce.config import SalesforceConfig
 from tieout.connectors.salesforce.soql import id18
-from tieout.ports import Response, TransportError
+from tieout.ports import Response, TransportError, retry_after
 
 FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
 ASSERTION_SECONDS = 180

@@ -18,10 +18,10 @@ from tieout.canonical.outcome import (
     Transient,
 )
 from tieout.connectors.contract import World
-from tieout.connectors.http import BadBody, Http, SignIn, Token, retry_after
+from tieout.connectors.http import BadBody, Http, SignIn, Token
 from tieout.connectors.tryton.config import TrytonConfig
 from tieout.connectors.tryton.wire import Fault, Row, request_body, result_of
-from tieout.ports import Response, TransportError
+from tieout.ports import Response, TransportError, retry_after
 
 # What the server says in a 503 when others held the lock until its own retries were used up: it rolled back.
 LOCK_WORDS = ("lock", "serialize", "deadlock")

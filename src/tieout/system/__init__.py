@@ -17,6 +17,7 @@ import aiohttp
 import uuid_utils
 
 from tieout.ports import Request, Response, Stream, StreamEnded, TransportError
+from tieout.system.addresses import PrivateAddress, PublicResolver, literal_refused
 
 
 class SystemClock:
@@ -74,13 +75,16 @@ class AiohttpTransport:
     """HTTP over pooled keep-alive connections. Redirects are not followed, bodies are limited, the time-out is hard."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        # By whether their connections lead to public addresses only: no connection is ever shared between the two.
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._channels: dict[tuple[str, bool], Any] = {}
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-            self._session = aiohttp.ClientSession(
+    def _open(self, *, public_only: bool) -> aiohttp.ClientSession:
+        session = self._sessions.get(public_only)
+        if session is None or session.closed:
+            resolver = PublicResolver() if public_only else None
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30, resolver=resolver)
+            session = self._sessions[public_only] = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=True,
                 skip_auto_headers=("User-Agent",),
@@ -89,12 +93,14 @@ class AiohttpTransport:
             )
             # aiohttp silently sends PUT and DELETE again on a kept connection that died: whether to send again is ours
             # to decide, by look-up. There is no public switch for it.
-            self._session._retry_connection = False  # noqa: SLF001
-        return self._session
+            session._retry_connection = False  # noqa: SLF001
+        return session
 
     async def exchange(self, request: Request) -> Response:
         """Send and receive. Raises TransportError: `sent` is False only when no connection was made."""
-        session = self._open()
+        if request.public_only and (why := literal_refused(request.url)):
+            raise TransportError(why, sent=False)
+        session = self._open(public_only=request.public_only)
         try:
             async with asyncio.timeout(request.timeout_seconds):
                 async with session.request(
@@ -110,6 +116,10 @@ class AiohttpTransport:
                     return Response(status=answer.status, headers=headers, body=body)
         except TimeoutError as error:
             raise TransportError(f"no answer within {request.timeout_seconds:g} s", sent=True) from error
+        except aiohttp.ClientConnectorDNSError as error:
+            private = isinstance(error.os_error, PrivateAddress)
+            why = str(error.os_error) if private else f"no connection: {type(error).__name__}"
+            raise TransportError(why, sent=False) from error
         except _NOT_SENT as error:
             # No connection, no such address, or a header that would have begun a second request: no byte left.
             raise TransportError(f"no connection: {type(error).__name__}", sent=False) from error
@@ -143,8 +153,8 @@ class AiohttpTransport:
         for channel in self._channels.values():
             await channel.close(None)
         self._channels.clear()
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions.values():
+            await session.close()
 
 
 # A ping each minute shows a dead connection; grpcio's own retries are off, since whoever opened the call decides.
