@@ -59,9 +59,7 @@ async def _refused(hub: Hub, connection: Connection, outcome: Misconfigured) -> 
         if await pinning.is_another(hub, connection):
             return
     cause = f"changes are not read from {name} any more: {outcome.message}"
-    await hub.store.commit(
-        [exception(hub, "blocked_feed", name, cause, outcome.remedy, blocker=f"feed|{name}")]
-    )
+    await hub.store.commit(exception(hub, "blocked_feed", name, cause, outcome.remedy, blocker=f"feed|{name}"))
 
 
 async def _answers(hub: Hub, name: str) -> None:
