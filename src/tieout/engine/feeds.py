@@ -6,6 +6,7 @@ import structlog
 
 from tieout.canonical.outcome import Failure
 from tieout.connectors.contract import ChangeFeed, FeedPage
+from tieout.engine import restoring
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.inbox import believe_evidence, steps_to_accept
 from tieout.engine.lease import Lease
@@ -24,7 +25,7 @@ async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
         return 0
     own = {"connection": connection.name, "worker": lease.worker, "real_now": hub.real_now()}
     await hub.store.commit([(records.FEED_OWN, own)])
-    taken = 0
+    taken, began = 0, hub.now()
     while True:
         ((cursor, owner, _, revision),) = await hub.store.fetch(records.FEED, {"connection": connection.name})
         if owner != lease.worker:
@@ -34,13 +35,15 @@ async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
         except Failure as failure:
             log.warning("feed_failed", connection=connection.name, outcome=str(failure.outcome)[:300])
             return taken
-        if page.cursor == cursor and not page.events:
-            return taken
-        try:
-            taken += await _take(hub, lease, connection.name, page, revision)
-        except Refused:
-            return taken  # somebody else owns the feed by now
+        if page.cursor != cursor or page.events:
+            try:
+                taken += await _take(hub, lease, connection.name, page, revision)
+            except Refused:
+                return taken  # somebody else owns the feed by now
         if not page.more:
+            await restoring.listed(hub, lease, connection.name, began)
+            return taken
+        if page.cursor == cursor and not page.events:
             return taken
 
 

@@ -15,7 +15,7 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Failure, NotFound, Rejected
 from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
-from tieout.engine import feeds, invariants, sealing
+from tieout.engine import feeds, invariants, restoring, sealing
 from tieout.engine.commands import execute_waiting
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Hub
@@ -32,6 +32,7 @@ log = structlog.get_logger("tieout.housekeeping")
 _UNKNOWN_FEED_SECONDS = 5
 _LOOK_AGAIN_MICROS = 300_000_000
 _EXAMINE_SECONDS = 3600
+_CATCH_UP_SECONDS = 30
 _fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
 # How long after a doubtful assign its target is read back: longer than any vendor works on a request.
 _READ_BACK_MICROS = 900_000_000
@@ -47,7 +48,8 @@ class Housekeeping:
         self.worker = worker
         self.permits = permits
         self._stopping = asyncio.Event()
-        self._strays_before: set[tuple[str, int]] = set()
+        # Lanes that looked like strays, and since when (real microseconds).
+        self._strays_since: dict[tuple[str, int], int] = {}
 
     async def run(self) -> None:
         """All loops, until `stop` or until the lease is lost."""
@@ -63,6 +65,7 @@ class Housekeeping:
             self._every(15, self.gauges),
             self._every(30 / factor, self.assigns),
             self._every(max(_EXAMINE_SECONDS / factor, 1), self.examine),
+            self._every(max(_CATCH_UP_SECONDS / factor, 0.5), self.catch_up),
         ]
         loops += [
             self._every(partial(self._pace_seconds, connection.name), partial(self.feed, connection.name))
@@ -126,14 +129,47 @@ class Housekeeping:
             ]
         )
         await self._strays()
-        self.worker.wake()
+        await self._crashed()
+        self.worker.look_for_suspects()
+
+    async def _crashed(self) -> None:
+        """Set aside what several workers in a row have died over."""
+        most = self.hub.policy.most_crashes
+        for lane_id, connection, kind, subject_id, fence, crashes, trace in await self.hub.store.fetch(
+            lanes.CRASHED, {"most": most}
+        ):
+            subject = Ref(connection=connection, kind=kind, id=subject_id)
+            last = await self.hub.store.fetch(lanes.LAST_STEP, {"lane_id": lane_id})
+            step = (
+                f"last known step: {last[0][0]}, {last[0][1]}" if last else "it had not written anything yet"
+            )
+            opened = exception(
+                self.hub,
+                "crashed",
+                str(subject),
+                f"{crashes} workers in a row died with it in hand (killed, out of memory, or a crash below Python)",
+                "see what the process's log says of its end, and report it; `tieout exceptions retry` after the mend",
+                lane_id=lane_id,
+                trace=trace,
+                detail=step,
+            )
+            try:
+                parked = {"lane_id": lane_id, "fence": fence}
+                await self.hub.store.commit([(lanes.PARK_CRASHED, parked), opened])
+            except Refused:
+                continue  # another worker was quicker
+            log.error("crashed", lane=lane_id, trace=trace, crashes=crashes, step=step)
 
     async def _strays(self) -> None:
-        """Lanes that are leased to this worker and that it does not run (a claim whose answer was lost): seen twice
-        under one fence, they go back into the line."""
+        """Lanes that are leased to this worker and that it does not run (a claim whose answer was lost): after a while
+        under one fence they go back into the line. Not at once: one that was claimed this moment looks the same."""
         rows = await self.hub.store.fetch(lanes.LEASED_BY, {"worker": self.lease.worker})
         idle = {(row[0], row[1]): row for row in rows if row[0] not in self.worker.running}
-        for lane_id, fence in idle.keys() & self._strays_before:
+        now, patience = self.hub.real_now(), self.hub.policy.lease_seconds_real * 1_000_000 // 6
+        self._strays_since = {key: self._strays_since.get(key, now) for key in idle}
+        for (lane_id, fence), since in self._strays_since.items():
+            if now - since < patience:
+                continue
             _, _, attempts, trace = idle[lane_id, fence]
             back = {"lane_id": lane_id, "fence": fence, "due_at": self.hub.now(), "attempts": attempts}
             try:
@@ -141,7 +177,6 @@ class Housekeeping:
             except Refused:
                 continue
             log.warning("stray_lane", lane=lane_id)
-        self._strays_before = set(idle)
 
     # -- outside ------------------------------------------------------------------------------------------------
     async def feed(self, name: str) -> None:
@@ -220,6 +255,10 @@ class Housekeeping:
             await self.hub.store.commit([_refused(self.hub, target, group, outcome, keys.trace)])
             return None
         return later
+
+    async def catch_up(self) -> None:
+        """How far a restored database has come; costs one look where none was restored."""
+        await restoring.advance(self.hub)
 
     # -- inside -------------------------------------------------------------------------------------------------
     async def waits(self) -> None:
