@@ -41,7 +41,7 @@ def test_upgrade_from_empty_leads_to_exactly_the_tables_of_the_metadata(empty_ur
     assert upgrade(empty_url) == newest()
 
 
-@pytest.mark.parametrize("before", ["0001", "0003"])
+@pytest.mark.parametrize("before", ["0001", "0003", "0004"])
 def test_each_revision_leads_to_the_next(empty_url: str, before: str) -> None:
     """A database that an earlier release made comes up to date with what is in it."""
     assert upgrade(empty_url, before) == ""
