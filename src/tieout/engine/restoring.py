@@ -228,8 +228,8 @@ async def progress(hub: Hub) -> Progress | None:
 
 # -- finding out by itself ----------------------------------------------------------------------------------------
 def older_than_the_outside(hub: Hub, event: ChangeEvent, key: str, external_id: str) -> list[Step]:
-    """Opens the exception of an outside document under a key of ours that the ledger does not know. Keys are committed before
-    a byte leaves, so the ledger has forgotten it, or somebody else writes under our company's name."""
+    """Opens the exception of an outside document under a key of ours that the ledger does not know. Keys are committed
+    before a byte leaves, so the ledger has forgotten it, or somebody else writes under our company's name."""
     return exception(
         hub,
         OLDER,

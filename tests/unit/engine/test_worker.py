@@ -56,7 +56,7 @@ async def test_claim_that_is_just_coming_back_is_no_stray_lane() -> None:
     """Regression: two looks in one moment (the reaper's and the examiner's) took a fresh claim for a lost one."""
     moments = iter((0, 1_000, 3_000_000))
     store = Store()
-    hub = SimpleNamespace(store=store, real_now=lambda: next(moments), now=lambda: 0)
+    hub = SimpleNamespace(store=store, outbox=None, real_now=lambda: next(moments), now=lambda: 0)
     worker = SimpleNamespace(running={})
     lease = SimpleNamespace(worker="us")
     housekeeping = Housekeeping(cast("Any", hub), cast("Any", lease), cast("Any", worker), cast("Any", None))
