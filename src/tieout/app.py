@@ -33,7 +33,7 @@ from tieout.security.keyring import COMPANY, KeyRing, master_key_file
 from tieout.settings import ConfigurationError, Settings, SettingsFile
 from tieout.store import effects, lanes, people
 from tieout.store.database import open_store, upgrade
-from tieout.system import AiohttpTransport, SystemChance, SystemClock, SystemIds
+from tieout.system import SystemTransport, SystemChance, SystemClock, SystemIds
 
 
 class Ports(msgspec.Struct, kw_only=True):
@@ -49,7 +49,7 @@ class Ports(msgspec.Struct, kw_only=True):
 def system_ports(clock: Clock | None = None) -> Ports:
     """The machine's own clock, ids, randomness and sockets."""
     return Ports(
-        clock=clock or SystemClock(), ids=SystemIds(), chance=SystemChance(), transport=AiohttpTransport()
+        clock=clock or SystemClock(), ids=SystemIds(), chance=SystemChance(), transport=SystemTransport()
     )
 
 

@@ -1,7 +1,7 @@
 """What conformance tests stand on: it is in the proving ground, so that other people's connectors can use it too."""
 
 from tieout_lab.conformance.world import (
-    AiohttpTransport,
+    SystemTransport,
     CannedTransport,
     RealChance,
     RealClock,
@@ -14,7 +14,7 @@ from tieout_lab.conformance.world import (
 )
 
 __all__ = [
-    "AiohttpTransport",
+    "SystemTransport",
     "CannedTransport",
     "RealChance",
     "RealClock",

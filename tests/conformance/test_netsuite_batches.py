@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.support import (
-    AiohttpTransport,
+    SystemTransport,
     RealClock,
     RecordingTransport,
     Served,
@@ -61,7 +61,7 @@ def twin() -> Iterator[Served]:
 
 @pytest.fixture
 def wire() -> RecordingTransport:
-    return RecordingTransport(AiohttpTransport())
+    return RecordingTransport(SystemTransport())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.support import (
-    AiohttpTransport,
+    SystemTransport,
     RealClock,
     RecordingTransport,
     Served,
@@ -50,7 +50,7 @@ def clock() -> RealClock:
 
 @pytest.fixture
 def wire() -> RecordingTransport:
-    return RecordingTransport(AiohttpTransport())
+    return RecordingTransport(SystemTransport())
 
 
 @pytest.fixture

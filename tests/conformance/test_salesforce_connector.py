@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.support import (
-    AiohttpTransport,
+    SystemTransport,
     CannedTransport,
     RealClock,
     RecordingTransport,
@@ -66,7 +66,7 @@ def twin() -> Iterator[Served]:
 
 @pytest.fixture
 async def transport() -> AsyncIterator[RecordingTransport]:
-    recording = RecordingTransport(AiohttpTransport())
+    recording = RecordingTransport(SystemTransport())
     yield recording
     await recording.close()
 

@@ -14,7 +14,7 @@ from tieout.canonical.outcome import Failure
 from tieout.connectors.contract import ChangeFeed, Inbound, World
 from tieout.connectors.salesforce import CONNECTOR, pubsub, subscription
 from tieout.connectors.salesforce.connection import SalesforceConnection
-from tieout.system import AiohttpTransport
+from tieout.system import SystemTransport
 from tieout_lab.twins.calls import reserve_port
 from tieout_lab.twins.clock import SystemTwinClock
 from tieout_lab.twins.salesforce import SalesforceTwin, sobjects
@@ -53,7 +53,7 @@ class Streaming(RecordingTransport):
 
 @pytest.fixture
 async def transport() -> AsyncIterator[Streaming]:
-    recording = Streaming(AiohttpTransport())
+    recording = Streaming(SystemTransport())
     yield recording
     await recording.close()
 

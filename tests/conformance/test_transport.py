@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tieout.ports import Request, TransportError
-from tieout.system import AiohttpTransport
+from tieout.system import SystemTransport
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -49,10 +49,10 @@ class Peer:
 
 
 @asynccontextmanager
-async def serving(peer: Peer) -> AsyncIterator[AiohttpTransport]:
+async def serving(peer: Peer) -> AsyncIterator[SystemTransport]:
     server = await asyncio.start_server(peer.talk, "127.0.0.1", 0)
     peer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    transport = AiohttpTransport()
+    transport = SystemTransport()
     try:
         yield transport
     finally:
@@ -195,7 +195,7 @@ async def test_a_cancelled_exchange_leaves_no_answer_to_the_next() -> None:
     ],
 )
 async def test_without_a_connection_nothing_was_sent(url: str) -> None:
-    transport = AiohttpTransport()
+    transport = SystemTransport()
     with pytest.raises(TransportError) as caught:
         await transport.exchange(Request(method="GET", url=url, headers={}, timeout_seconds=2.0))
     assert not caught.value.sent

@@ -30,7 +30,7 @@ from tieout.connectors.contract import Keys, World
 from tieout.connectors.tryton import CONNECTOR
 from tieout.connectors.tryton.config import TrytonConfig
 from tieout.ports import Request, Response
-from tieout.system import AiohttpTransport
+from tieout.system import SystemTransport
 from tieout_lab.conformance.world import RecordingTransport
 from tieout_lab.tryton.proxy import TrytonProxy
 from tieout_lab.tryton.server import Server
@@ -324,7 +324,7 @@ async def test_read_that_the_server_broke_off_is_asked_once_more(served: Served,
 
 async def test_page_that_repeats_is_refused(served: Served) -> None:
     """A listing whose next page is the last one again ends, and says why."""
-    async with open_world(RecordingTransport(AiohttpTransport())) as world:
+    async with open_world(RecordingTransport(SystemTransport())) as world:
         connection = opened(served, world, page_size=1)
         await make(connection, "invoice.create", document(await buyer(connection), "in-1"), "in-1")
         await standing(connection, "invoice")

@@ -16,7 +16,7 @@ from tieout.canonical.outcome import SendOutcome
 from tieout.canonical.write import Write
 from tieout.connectors.contract import Assignment, ConnectorDescriptor, Keys, World
 from tieout.ports import Response
-from tieout.system import AiohttpTransport
+from tieout.system import SystemTransport
 from tieout_lab.conformance.world import RecordingTransport, Served, open_world, serve
 from tieout_lab.twins.clock import SystemTwinClock, TwinClock
 
@@ -125,7 +125,7 @@ class Ground:
 
     @pytest_asyncio.fixture
     async def transport(self) -> AsyncIterator[RecordingTransport]:
-        recording = RecordingTransport(AiohttpTransport())
+        recording = RecordingTransport(SystemTransport())
         yield recording
         await recording.close()
 

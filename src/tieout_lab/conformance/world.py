@@ -26,7 +26,7 @@ import uvicorn
 
 from tieout.connectors.contract import World
 from tieout.ports import Chance, Clock, Request, Response, Stream, Transport, TransportError
-from tieout.system import AiohttpTransport, SystemClock
+from tieout.system import SystemTransport, SystemClock
 
 
 class RecordingTransport:
@@ -119,7 +119,7 @@ class RealChance:
 async def open_world(transport: Transport | None = None, clock: Clock | None = None) -> AsyncIterator[World]:
     """The ports over real sockets, closed at the end."""
     chance: Chance = RealChance()
-    world = World(clock=clock or RealClock(), chance=chance, transport=transport or AiohttpTransport())
+    world = World(clock=clock or RealClock(), chance=chance, transport=transport or SystemTransport())
     try:
         yield world
     finally:

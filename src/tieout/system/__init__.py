@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-import aiohttp
 import uuid_utils
 
 from tieout.ports import Request, Response, Stream, StreamEnded, TransportError
+from tieout.system.http import Outgoing
 
 
 class SystemClock:
@@ -70,51 +70,16 @@ def keep_still() -> None:
     sys.setswitchinterval(0.001)
 
 
-class AiohttpTransport:
-    """HTTP over pooled keep-alive connections. Redirects are not followed, bodies are limited, the time-out is hard."""
+class SystemTransport:
+    """HTTP and gRPC over kept connections."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
+        self._outgoing = Outgoing()
         self._channels: dict[tuple[str, bool], Any] = {}
 
-    def _open(self) -> aiohttp.ClientSession:
-        if self._session is None or self._session.closed:
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=30)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                auto_decompress=True,
-                skip_auto_headers=("User-Agent",),
-                headers={"User-Agent": "tieout"},
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            # aiohttp silently sends PUT and DELETE again on a kept connection that died: whether to send again is ours
-            # to decide, by look-up. There is no public switch for it.
-            self._session._retry_connection = False  # noqa: SLF001
-        return self._session
-
     async def exchange(self, request: Request) -> Response:
-        """Send and receive. Raises TransportError: `sent` is False only when no connection was made."""
-        session = self._open()
-        try:
-            async with asyncio.timeout(request.timeout_seconds):
-                async with session.request(
-                    request.method,
-                    request.url,
-                    headers=request.headers,
-                    data=request.body or None,
-                    allow_redirects=False,
-                    timeout=_NO_TIMEOUT,
-                ) as answer:
-                    body = await _limited(answer, request.max_bytes)
-                    headers = {name.lower(): value for name, value in answer.headers.items()}
-                    return Response(status=answer.status, headers=headers, body=body)
-        except TimeoutError as error:
-            raise TransportError(f"no answer within {request.timeout_seconds:g} s", sent=True) from error
-        except _NOT_SENT as error:
-            # No connection, no such address, or a header that would have begun a second request: no byte left.
-            raise TransportError(f"no connection: {type(error).__name__}", sent=False) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise TransportError(f"connection lost: {type(error).__name__}", sent=True) from error
+        """Send and receive. Raises TransportError: `sent` is False only when no byte of it left."""
+        return await self._outgoing.exchange(request)
 
     async def open(self, request: Request) -> Stream:
         """A gRPC call over a kept channel to its host; needs the package grpcio. Raises TransportError."""
@@ -143,8 +108,7 @@ class AiohttpTransport:
         for channel in self._channels.values():
             await channel.close(None)
         self._channels.clear()
-        if self._session is not None:
-            await self._session.close()
+        self._outgoing.close()
 
 
 # A ping each minute shows a dead connection; grpcio's own retries are off, since whoever opened the call decides.
@@ -207,28 +171,6 @@ class GrpcStream:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
             self._reading = None
-
-
-_NOT_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.InvalidURL,
-    aiohttp.NonHttpUrlClientError,
-    ValueError,
-    OverflowError,
-)
-_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
-
-
-async def _limited(answer: aiohttp.ClientResponse, most: int) -> bytes:
-    if "content-encoding" not in answer.headers and (answer.content_length or most + 1) <= most:
-        return await answer.read()
-    chunks, size = [], 0
-    async for chunk in answer.content.iter_chunked(65536):
-        size += len(chunk)
-        if size > most:
-            raise TransportError(f"the answer is larger than {most} bytes, and was refused", sent=True)
-        chunks.append(chunk)
-    return b"".join(chunks)
 
 
 Listening: TypeAlias = socket.socket
