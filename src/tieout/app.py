@@ -33,7 +33,7 @@ from tieout.security.keyring import COMPANY, KeyRing, master_key_file
 from tieout.settings import ConfigurationError, Settings, SettingsFile
 from tieout.store import effects, lanes, people
 from tieout.store.database import open_store, upgrade
-from tieout.system import SystemTransport, SystemChance, SystemClock, SystemIds
+from tieout.system import SystemChance, SystemClock, SystemIds, SystemTransport
 
 
 class Ports(msgspec.Struct, kw_only=True):

@@ -36,7 +36,14 @@ def environment(requirements: Path, name: str) -> Path:
 
     def make(folder: Path) -> None:
         venv.create(folder, with_pip=True, clear=True)
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip = [
+            str(folder / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ]
         install([*pip, "--require-hashes", "-r", str(requirements)], folder)
 
     return made(cache(name), digest, make) / "bin"

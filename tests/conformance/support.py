@@ -1,12 +1,12 @@
 """What conformance tests stand on: it is in the proving ground, so that other people's connectors can use it too."""
 
 from tieout_lab.conformance.world import (
-    SystemTransport,
     CannedTransport,
     RealChance,
     RealClock,
     RecordingTransport,
     Served,
+    SystemTransport,
     canned,
     open_world,
     refused_url,
@@ -14,12 +14,12 @@ from tieout_lab.conformance.world import (
 )
 
 __all__ = [
-    "SystemTransport",
     "CannedTransport",
     "RealChance",
     "RealClock",
     "RecordingTransport",
     "Served",
+    "SystemTransport",
     "canned",
     "open_world",
     "refused_url",

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tests.conformance.support import (
-    SystemTransport,
     RealClock,
     RecordingTransport,
     Served,
+    SystemTransport,
     open_world,
     serve,
 )

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.conformance.support import (
-    SystemTransport,
     CannedTransport,
     RealClock,
     RecordingTransport,
     Served,
+    SystemTransport,
     canned,
     open_world,
     refused_url,

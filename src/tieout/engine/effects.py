@@ -36,7 +36,7 @@ from tieout.engine.ledger import (
 )
 from tieout.engine.moments import moment
 from tieout.engine.retry import backoff
-from tieout.engine.sending import find, guarded, send, traits_of, unseal
+from tieout.engine.sending import BegunElsewhere, find, guarded, send, traits_of, unseal
 from tieout.engine.stops import NO_FACTS, Diverged, Facts, Need, NotYet, Parked, RunAgain
 from tieout.store import documents, effects
 from tieout.store.statements import Step
@@ -61,15 +61,27 @@ async def create(
     raw = encode_write(write)
     hashed = content_hash(raw)
     row = run.effects.get(key)
-    if row is None:
-        row = await _in_other_lane(run, key)
-    if row is None:
+    if row is not None:
+        receipt = await _as_it_stands(run, row, write, raw, hashed, facts)
+    else:
         row = _new_row(run, key, connection, operation, source, raw, hashed)
-        outcome = await send(run, row, write, new=True)
-        receipt = await _settle(run, row, write, outcome, facts)
-    elif row.state == "CONFIRMED":
+        try:
+            outcome = await send(run, row, write, new=True)
+        except BegunElsewhere as elsewhere:
+            row = await _in_other_lane(run, key, elsewhere)
+            receipt = await _as_it_stands(run, row, write, raw, hashed, facts)
+        else:
+            receipt = await _settle(run, row, write, outcome, facts)
+    return receipt if isinstance(write, ApproveWrite) else await _verified(run, row, receipt, facts, write)
+
+
+async def _as_it_stands(
+    run: Run, row: EffectRow, write: Write, raw: bytes, hashed: str, facts: Facts
+) -> Receipt:
+    """The receipt of an effect that the ledger has: as it was confirmed, out of its doubt, or sent now."""
+    if row.state == "CONFIRMED":
         receipt = receipt_of(row)
-        if key not in run.documents and not isinstance(write, ApproveWrite):
+        if row.effect_key not in run.documents and not isinstance(write, ApproveWrite):
             # Confirmed by evidence: the document is known, but not yet bound.
             frozen = decode_write(unseal(run, row))
             await run.commit(*binding_steps(row, frozen, receipt, run.hub.now()))
@@ -81,14 +93,14 @@ async def create(
         row.request, row.request_hash, row.epoch = raw, hashed, row.epoch + (row.state == "REJECTED")
         outcome = await send(run, row, write, new=False)
         receipt = await _settle(run, row, write, outcome, facts)
-    return receipt if isinstance(write, ApproveWrite) else await _verified(run, row, receipt, facts, write)
+    return receipt
 
 
-async def _in_other_lane(run: Run, key: str) -> EffectRow | None:
+async def _in_other_lane(run: Run, key: str, elsewhere: BegunElsewhere) -> EffectRow:
     """The same key, born in another lane: a run that asks for one in flight elsewhere comes back when it is settled."""
-    rows = await run.hub.store.fetch(effects.BY_KEY, {"effect_key": key}) if run.lane.fence > 1 else []
+    rows = await run.hub.store.fetch(effects.BY_KEY, {"effect_key": key})
     if not rows:
-        return None
+        raise elsewhere
     row = effect_of(rows[0])
     if row.lane_id != run.lane.lane_id and row.state != "CONFIRMED":
         raise RunAgain(

@@ -43,8 +43,8 @@ class Worker:
         """Claim and run until `stop`, or until the lease is lost."""
         while not self._stopping and not self.lease.lost:
             try:
-                claimed = await self._claim()
-                await self._rest(claimed)
+                await self._claim()
+                await self._rest()
             except StoreUnavailable as error:
                 log.warning("store_unavailable", reason=str(error))
                 await self.hub.clock.sleep_real(0.5)
@@ -56,10 +56,10 @@ class Worker:
         self._stopping = True
         self.activity.set()
 
-    async def _claim(self) -> int:
+    async def _claim(self) -> None:
         free = self.hub.policy.runs_at_once - len(self.running)
         if free <= 0:
-            return 0
+            return
         claim = {"worker": self.lease.worker, "now": self.hub.now(), "limit": free}
         (rows,) = await self.hub.store.commit([(lanes.CLAIM, claim)])
         for row in rows:
@@ -67,16 +67,14 @@ class Worker:
             task = asyncio.create_task(self.run_lane(lane), name=lane.lane_id)
             self.running[lane.lane_id] = task
             task.add_done_callback(self._done)
-        return len(rows)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.running.pop(task.get_name(), None)
         self.activity.set()
 
-    async def _rest(self, claimed: int) -> None:
-        """Wait for work: a hint, a finished run, the next due moment, or the poll."""
-        if claimed and len(self.running) < self.hub.policy.runs_at_once:
-            return
+    async def _rest(self) -> None:
+        """Wait for work: a hint, a finished run, the next due moment, or the poll. What became ready since the claim is
+        seen by the read of the next due moment, which costs less than a claim in vain."""
         self.activity.clear()
         pause = self.hub.policy.claim_poll_real_seconds
         if len(self.running) < self.hub.policy.runs_at_once:
@@ -274,17 +272,11 @@ class Worker:
         match ended:
             case None:
                 steps += self._settled(run, "applied", "")
-                steps.append(
-                    (
-                        people.RESOLVE_LANE,
-                        {"lane_id": lane.lane_id, "now": now, "resolution": "the run succeeded"},
-                    )
-                )
+                steps += self._resolved(lane, now, "the run succeeded")
                 steps.append((lanes.FINISH, {**names, "hints": lane.hints, "now": now}))
             case Ignored():
                 steps += self._settled(run, "ignored", ended.rule)
-                gone = {"lane_id": lane.lane_id, "now": now, "resolution": f"no longer wanted: {ended.rule}"}
-                steps.append((people.RESOLVE_LANE, gone))
+                steps += self._resolved(lane, now, f"no longer wanted: {ended.rule}")
                 steps.append((lanes.FINISH, {**names, "hints": lane.hints, "now": now}))
             case RunAgain():
                 attempts = lane.attempts + (1 if ended.count else 0)
@@ -303,6 +295,13 @@ class Worker:
             case _:
                 raise TypeError(f"a run cannot end with {ended!r}")
         return steps
+
+    @staticmethod
+    def _resolved(lane: Lane, now: int, resolution: str) -> list[Step]:
+        """What waited for a person is resolved; a lane that runs for the first time has nothing that could."""
+        if lane.fence <= 1:
+            return []
+        return [(people.RESOLVE_LANE, {"lane_id": lane.lane_id, "now": now, "resolution": resolution})]
 
     def _settled(self, run: Run, state: str, detail: str) -> list[Step]:
         """The last event taken is settled by this run; the earlier hints of the lane were merged into it."""

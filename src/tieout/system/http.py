@@ -160,9 +160,8 @@ class Line(asyncio.Protocol):
             raise _Untrusted("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        key, text = name.decode("latin-1").lower(), value.decode("utf-8", "surrogateescape")
-        # A second one of a name is joined to it, as the standard has it.
-        self._headers[key] = f"{self._headers[key]}, {text}" if key in self._headers else text
+        # Of one name the last counts: a server that adds its own date to an application's says the same twice.
+        self._headers[name.decode("latin-1").lower()] = value.decode("utf-8", "surrogateescape")
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()

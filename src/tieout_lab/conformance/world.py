@@ -26,7 +26,7 @@ import uvicorn
 
 from tieout.connectors.contract import World
 from tieout.ports import Chance, Clock, Request, Response, Stream, Transport, TransportError
-from tieout.system import SystemTransport, SystemClock
+from tieout.system import SystemClock, SystemTransport
 
 
 class RecordingTransport:

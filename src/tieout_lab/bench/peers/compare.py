@@ -6,7 +6,6 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -107,7 +106,7 @@ def _turn(engine: Engine, place: Place, events: int) -> dict[str, Any]:
 
 def _said(turn: dict[str, Any]) -> str:
     if "broken" in turn:
-        return turn["broken"]
+        return str(turn["broken"])
     order = f"{turn['out_of_order']} out of order" if turn["out_of_order"] else "in order"
     return f"{turn['rate']:,.0f} events/s, {order}, {sum(turn['cpu_ms'].values()):.2f} ms of CPU an event"
 
@@ -124,9 +123,7 @@ def _judged(
         fastest = max(peers, key=lambda engine: figures[engine.name]["rate"])
         for ours in (engine for engine in taking if engine.ours):
             rate = figures[ours.name]["rate"]
-            figures[f"{ours.name}_ratios"] = {
-                peer.name: rate / figures[peer.name]["rate"] for peer in peers
-            }
+            figures[f"{ours.name}_ratios"] = {peer.name: rate / figures[peer.name]["rate"] for peer in peers}
             beside = [
                 mine["rate"] / theirs["rate"]
                 for mine, theirs in zip(rounds[ours.name], rounds[fastest.name], strict=True)

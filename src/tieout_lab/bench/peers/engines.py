@@ -92,9 +92,7 @@ def _client(stack: ExitStack, name: str, given: dict[str, Any]) -> Child:
 def _worker(stack: ExitStack, place: Place, name: str, given: dict[str, Any], *command: str) -> Served:
     """The one worker process, in the peer's environment."""
     wanted = command or ("-m", f"tieout_lab.bench.peers.with_{name}")
-    return stack.enter_context(
-        Served(name, [_python(name), *wanted], place.folder, {**given, "do": "serve"})
-    )
+    return stack.enter_context(Served(name, [_python(name), *wanted], place.folder, {**given, "do": "serve"}))
 
 
 # -- tieout -----------------------------------------------------------------------------------------------------------
@@ -128,8 +126,7 @@ def _tables(place: Place, name: str) -> Iterator[Store]:
     """A fresh database with the two tables."""
     with fresh(place.postgres, place.folder, f"peer_{name}") as store:
         with psycopg.connect(store.url, autocommit=True) as connection:
-            for table in work.TABLES:
-                connection.execute(table)
+            connection.execute(work.TABLES)
         yield store
 
 
@@ -172,7 +169,7 @@ def _dbos(place: Place) -> Iterator[Running]:
     with _tables(place, "dbos") as store, ExitStack() as stack:
         given = {"database": store.url, "base": place.base}
         worker = _worker(stack, place, "dbos", given)
-        worker.until(lambda: (place.folder / "dbos.ready").exists())
+        worker.until((place.folder / "dbos.ready").exists)
         loader = _client(stack, "dbos", given)
         yield Running(loader, _cpu(loader, store, worker), _rows(store, worker))
 
@@ -190,9 +187,7 @@ def _celery(place: Place) -> Iterator[Running]:
         pool = ("-P", "gevent", "-c", str(work.IN_FLIGHT))
         quiet = ("-l", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat")
         module = "tieout_lab.bench.peers.with_celery"
-        worker = _worker(
-            stack, place, "celery", given, "-m", "celery", "-A", module, "worker", *pool, *quiet
-        )
+        worker = _worker(stack, place, "celery", given, "-m", "celery", "-A", module, "worker", *pool, *quiet)
         loader = _client(stack, "celery", given)
         yield Running(loader, _cpu(loader, store, worker, redis), _rows(store, worker))
 

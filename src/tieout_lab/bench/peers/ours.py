@@ -155,7 +155,9 @@ class Events:
 
 def _line(item: str, net: int, tax: int) -> DocumentLine:
     rate = Decimal("7.25")
-    taxes = (TaxDetail(code="CA_725", jurisdiction="US-CA", rate_percent=rate, basis_minor=net, tax_minor=tax),)
+    taxes = (
+        TaxDetail(code="CA_725", jurisdiction="US-CA", rate_percent=rate, basis_minor=net, tax_minor=tax),
+    )
     return DocumentLine(
         item=item, account="2400", description=item, quantity=Decimal(10), net_minor=net, taxes=taxes
     )

@@ -24,7 +24,7 @@ class Served:
     """One program and what it started. Its output is kept in the folder."""
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], folder: Path, given: Mapping[str, Any] | None = None
+        self, name: str, command: Sequence[object], folder: Path, given: Mapping[str, Any] | None = None
     ) -> None:
         self.name = name
         self._log = folder / f"{name}.log"

@@ -4,6 +4,7 @@ a lane are taken from the queue in order, and then run beside one another. Run i
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import celery
 import psycopg_pool
@@ -41,7 +42,7 @@ def open_pool(**_: object) -> None:
 
 
 @app.task(name="post")
-def post(event: dict[str, object]) -> None:
+def post(event: dict[str, Any]) -> None:
     """The call, then both rows."""
     response = _http.request(
         "POST",

@@ -1,10 +1,11 @@
-"""DBOS on PostgreSQL: a durable workflow for each event, on a queue that is partitioned by lane, of whose partitions one
+"""DBOS on PostgreSQL: a durable workflow for each event, on a queue that is partitioned by lane. Of a partition one
 workflow runs at a time, first in first out. Run in DBOS's own environment."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import psycopg_pool
@@ -16,11 +17,11 @@ _options = work.options()
 _QUEUE = "events"
 # The default, a second, is for work that is not in a hurry.
 _POLLING_SECONDS = 0.05
-_found: dict[str, object] = {}
+_found: dict[str, Any] = {}
 
 
 @DBOS.step()
-async def call(event: dict[str, object]) -> str:
+async def call(event: dict[str, Any]) -> str:
     """The call, then both rows: one step, since the rows may be written again."""
     session, pool = _found["session"], _found["pool"]
     async with session.post(
@@ -32,13 +33,13 @@ async def call(event: dict[str, object]) -> str:
         reference = (await response.json())["id"]
     async with pool.connection() as connection:
         await connection.execute(work.WRITE, work.row(event, reference))
-    return reference
+    return str(reference)
 
 
 @DBOS.workflow(name="post")
-async def post(event: dict[str, object]) -> str:
+async def post(event: dict[str, Any]) -> str:
     """One event."""
-    return await call(event)
+    return str(await call(event))
 
 
 async def serve() -> None:
@@ -55,7 +56,10 @@ async def serve() -> None:
     )
     DBOS.launch()
     await DBOS.register_queue_async(
-        _QUEUE, worker_concurrency=work.IN_FLIGHT, partition_concurrency=1, polling_interval_sec=_POLLING_SECONDS
+        _QUEUE,
+        worker_concurrency=work.IN_FLIGHT,
+        partition_concurrency=1,
+        polling_interval_sec=_POLLING_SECONDS,
     )
     async with (
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,

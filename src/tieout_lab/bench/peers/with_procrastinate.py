@@ -3,6 +3,8 @@ which they were deferred. Run in procrastinate's own environment."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 import procrastinate
 import psycopg_pool
@@ -12,13 +14,15 @@ from tieout_lab.bench.peers import work
 
 _options = work.options()
 app = procrastinate.App(
-    connector=procrastinate.PsycopgConnector(conninfo=_options["database"], min_size=4, max_size=work.IN_FLIGHT)
+    connector=procrastinate.PsycopgConnector(
+        conninfo=_options["database"], min_size=4, max_size=work.IN_FLIGHT
+    )
 )
-_found: dict[str, object] = {}
+_found: dict[str, Any] = {}
 
 
 @app.task(name="post", queue="events")
-async def post(event: dict[str, object]) -> None:
+async def post(event: dict[str, Any]) -> None:
     """The call, then both rows."""
     session, pool = _found["session"], _found["pool"]
     async with session.post(
@@ -43,7 +47,10 @@ async def serve() -> None:
     ):
         _found.update(session=session, pool=pool)
         await app.run_worker_async(
-            queues=["events"], concurrency=work.IN_FLIGHT, delete_jobs="successful", install_signal_handlers=False
+            queues=["events"],
+            concurrency=work.IN_FLIGHT,
+            delete_jobs="successful",
+            install_signal_handlers=False,
         )
 
 

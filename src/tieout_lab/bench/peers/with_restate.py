@@ -1,10 +1,11 @@
-"""Restate: a virtual object for each lane, of which one invocation runs at a time, in the order in which they were sent.
+"""Restate: a virtual object for each lane, which runs one invocation at a time, in the order in which they were sent.
 The call is a durable step; result and audit entry are the object's state. Run in the environment of Restate's SDK."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import aiohttp
 import hypercorn
@@ -28,7 +29,7 @@ def _session() -> aiohttp.ClientSession:
     return _found["session"]
 
 
-async def call(event: dict[str, object]) -> dict[str, object]:
+async def call(event: dict[str, Any]) -> dict[str, Any]:
     """The step: what it answers is in Restate's journal, and the call is not made again."""
     async with (
         _calls,
@@ -43,7 +44,7 @@ async def call(event: dict[str, object]) -> dict[str, object]:
 
 
 @lane.handler("post")
-async def post(ctx: restate.ObjectContext, event: dict[str, object]) -> None:
+async def post(ctx: restate.ObjectContext, event: dict[str, Any]) -> None:
     """The call, then both entries."""
     made = await ctx.run_typed("call", call, event=event)
     ctx.set(f"result-{event['id']}", {"lane": event["lane"], "reference": made["reference"]})

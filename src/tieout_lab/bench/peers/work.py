@@ -22,11 +22,11 @@ OPTIONS = "TIEOUT_PEER"
 SECRET = "whsec_peers"  # noqa: S105 - known to the bench's own loader only
 # What the engines on PostgreSQL write themselves: one row is the result, one tells of it. An event that is repeated
 # finds its rows there.
-TABLES = (
-    "CREATE TABLE results (event BIGINT PRIMARY KEY, lane INT NOT NULL, reference TEXT NOT NULL)",
-    "CREATE TABLE audit (event BIGINT PRIMARY KEY, at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(),"
-    " actor TEXT NOT NULL, action TEXT NOT NULL, detail TEXT NOT NULL)",
-)
+TABLES = """
+CREATE TABLE results (event BIGINT PRIMARY KEY, lane INT NOT NULL, reference TEXT NOT NULL);
+CREATE TABLE audit (event BIGINT PRIMARY KEY, at TIMESTAMPTZ NOT NULL DEFAULT clock_timestamp(), actor TEXT NOT NULL,
+                    action TEXT NOT NULL, detail TEXT NOT NULL)
+"""
 # Both rows in one statement, so in one commit and one round trip.
 WRITE = (
     "WITH result AS (INSERT INTO results (event, lane, reference) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING)"
