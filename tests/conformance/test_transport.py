@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tieout.ports import Request, TransportError
 from tieout.system import SystemTransport
+from tieout.system import http as outgoing
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -49,9 +58,9 @@ class Peer:
 
 
 @asynccontextmanager
-async def serving(peer: Peer) -> AsyncIterator[SystemTransport]:
-    server = await asyncio.start_server(peer.talk, "127.0.0.1", 0)
-    peer.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+async def serving(peer: Peer, tls: ssl.SSLContext | None = None) -> AsyncIterator[SystemTransport]:
+    server = await asyncio.start_server(peer.talk, "127.0.0.1", 0, ssl=tls)
+    peer.url = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     transport = SystemTransport()
     try:
         yield transport
@@ -210,3 +219,124 @@ async def test_no_value_becomes_a_second_request() -> None:
         assert not caught.value.sent
         await transport.exchange(request(peer, path="/a b\r\nX: y?q=ü#part"))
     assert peer.heard[0].startswith(b"GET /a%20bX:%20y?q=%C3%BC HTTP/1.1\r\n")
+
+
+async def test_a_refused_header_is_how_a_request_is_framed() -> None:
+    peer = Peer(OK)
+    async with serving(peer) as transport:
+        for name in ("Content-Length", "transfer-encoding", "Host", "Connection"):
+            with pytest.raises(TransportError) as caught:
+                await transport.exchange(request(peer, headers={name: "1"}))
+            assert not caught.value.sent
+    assert peer.heard == []
+
+
+async def test_of_a_header_that_comes_twice_the_last_counts() -> None:
+    peer = Peer(b"HTTP/1.1 200 OK\r\nDate: one\r\nDate: two\r\nContent-Length: 2\r\n\r\nok")
+    async with serving(peer) as transport:
+        assert (await transport.exchange(request(peer))).headers["date"] == "two"
+
+
+@pytest.mark.parametrize("wbits", [15, -15], ids=["zlib", "raw"])
+async def test_both_things_that_servers_call_deflate(wbits: int) -> None:
+    packing = zlib.compressobj(wbits=wbits)
+    packed = packing.compress(b"some body") + packing.flush()
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    async with serving(peer := Peer(head + packed)) as transport:
+        assert (await transport.exchange(request(peer))).body == b"some body"
+
+
+async def test_a_body_that_is_coded_in_an_unknown_way_is_in_doubt() -> None:
+    peer = Peer(b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\nContent-Length: 2\r\n\r\nok")
+    async with serving(peer) as transport:
+        with pytest.raises(TransportError, match="coding") as caught:
+            await transport.exchange(request(peer))
+        assert caught.value.sent
+
+
+async def test_an_answer_that_comes_in_single_bytes() -> None:
+    peer = Peer(OK)
+
+    async def drop_by_drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for at in range(len(OK)):
+            writer.write(OK[at : at + 1])
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.close()
+
+    peer.talk = drop_by_drop  # type: ignore[method-assign]
+    async with serving(peer) as transport:
+        assert (await transport.exchange(request(peer))).body == b"ok"
+
+
+async def test_a_connection_that_was_kept_too_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outgoing, "_KEPT_SECONDS", 0.0)
+    peer = Peer(OK)
+    async with serving(peer) as transport:
+        for _ in range(2):
+            await transport.exchange(request(peer))
+    assert peer.connections == 2
+
+
+# ------------------------------------------------------------------------------------------------------------- TLS
+
+
+def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, Path]:
+    """A server's side with a certificate for `host`, and the file of who signed it: itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.now(UTC)
+    alternative = x509.SubjectAlternativeName([x509.DNSName(host)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, secret = folder / "cert.pem", folder / "key.pem"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, secret)
+    return context, pem
+
+
+@pytest.mark.parametrize(
+    ("host", "trusted", "answered"),
+    [("localhost", True, True), ("localhost", False, False), ("elsewhere.example", True, False)],
+    ids=["trusted", "signed by a stranger", "of another host"],
+)
+async def test_who_answers_is_verified_before_a_byte_is_sent(
+    host: str, trusted: bool, answered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, pem = certificate(tmp_path, host)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(pem))
+    outgoing._tls.cache_clear()
+    peer = Peer(OK)
+    try:
+        async with serving(peer, context) as transport:
+            url = peer.url.replace("127.0.0.1", "localhost") + "/x"
+            asked = Request(method="GET", url=url, headers={}, timeout_seconds=5.0)
+            if answered:
+                assert (await transport.exchange(asked)).body == b"ok"
+                return
+            with pytest.raises(TransportError) as caught:
+                await transport.exchange(asked)
+            assert not caught.value.sent
+        assert peer.heard == []
+    finally:
+        outgoing._tls.cache_clear()
