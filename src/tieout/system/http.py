@@ -102,9 +102,11 @@ class Line(asyncio.Protocol):
         self.transport.write(raw)
         return self._waiting
 
-    def usable(self, now: float) -> bool:
+    def usable(self, now_seconds: float) -> bool:
         """Whether the next exchange may go out on it."""
-        return self._keep and not self.transport.is_closing() and now - self.idle_since < _KEPT_SECONDS
+        return (
+            self._keep and not self.transport.is_closing() and now_seconds - self.idle_since < _KEPT_SECONDS
+        )
 
     def drop(self) -> None:
         """Close at once; what may still come is for nobody."""
@@ -241,11 +243,11 @@ class Outgoing:
             line.drop()
         return response
 
-    def _kept(self, origin: Origin, now: float) -> Line | None:
+    def _kept(self, origin: Origin, now_seconds: float) -> Line | None:
         idle = self._idle.get(origin)
         while idle:
             line = idle.pop()
-            if line.usable(now):
+            if line.usable(now_seconds):
                 return line
             line.drop()
         return None
