@@ -3,6 +3,7 @@ which they were deferred. Run in procrastinate's own environment."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
@@ -36,6 +37,15 @@ async def post(event: dict[str, Any]) -> None:
         await connection.execute(work.WRITE, work.row(event, reference))
 
 
+async def keep_statistics(pool: psycopg_pool.AsyncConnectionPool) -> None:
+    """Statistics of the table of jobs, each second: a new database has none for a minute, and with the plan that an
+    empty table gets a fetch reads every job that waits: a quarter of the rate, seen with 5,000 jobs."""
+    while True:
+        await asyncio.sleep(1)
+        async with pool.connection() as connection:
+            await connection.execute("ANALYZE procrastinate_jobs")
+
+
 async def serve() -> None:
     """A worker. What is done is deleted: the result is in a table of ours, and the table of jobs stays small."""
     async with (
@@ -46,12 +56,14 @@ async def serve() -> None:
         ) as pool,
     ):
         _found.update(session=session, pool=pool)
+        statistics = asyncio.create_task(keep_statistics(pool))
         await app.run_worker_async(
             queues=["events"],
             concurrency=work.IN_FLIGHT,
             delete_jobs="successful",
             install_signal_handlers=False,
         )
+        statistics.cancel()
 
 
 async def load() -> None:
