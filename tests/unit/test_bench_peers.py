@@ -63,12 +63,13 @@ def test_the_goal_is_the_median_of_the_rounds_beside_the_fastest_peer() -> None:
     rounds = {
         "tieout_sqlite": [turn(1500), turn(1600), turn(900)],
         "restate": [turn(500), turn(500), turn(450)],
-        "celery": [turn(400), turn(400), turn(700)],
+        "celery": [turn(rate, cpu_ms={"engine": 2.5, "database": 0.5}) for rate in (400, 400, 700)],
     }
     found = judged(rounds)
     (goal,) = found.goals
     assert (goal.value, goal.met, found.void) == (3.0, True, "")
     assert found.figures["tieout_sqlite_ratios"] == {"restate": 3.0, "celery": 3.75}
+    assert found.figures["tieout_sqlite_cpu_ratios"] == {"restate": 1.0, "celery": 3.0}
 
 
 def test_a_peer_that_breaks_the_order_or_itself_is_reported_as_such() -> None:

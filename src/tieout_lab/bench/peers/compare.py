@@ -124,6 +124,11 @@ def _judged(
         for ours in (engine for engine in taking if engine.ours):
             rate = figures[ours.name]["rate"]
             figures[f"{ours.name}_ratios"] = {peer.name: rate / figures[peer.name]["rate"] for peer in peers}
+            # What another load on the machine disturbs less than the rate.
+            if used := _cpu(figures[ours.name]):
+                figures[f"{ours.name}_cpu_ratios"] = {
+                    peer.name: _cpu(figures[peer.name]) / used for peer in peers
+                }
             beside = [
                 mine["rate"] / theirs["rate"]
                 for mine, theirs in zip(rounds[ours.name], rounds[fastest.name], strict=True)
@@ -138,6 +143,11 @@ def _judged(
         goals.append(Goal(name="tieout, times the fastest", value=0, asked=_ASKED))
     figures["skipped"] = skipped
     return Measured(name="peers", figures=figures, goals=goals, void=void)
+
+
+def _cpu(figures: dict[str, Any]) -> float:
+    """CPU of an event over all parts of an engine, its loader and its database included, in ms."""
+    return float(sum(figures.get("cpu_ms", {}).values()))
 
 
 def _wrong(turns: Sequence[dict[str, Any]]) -> str:
