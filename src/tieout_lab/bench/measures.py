@@ -123,7 +123,7 @@ def end_to_end(bench: Bench) -> Measured:
         "units_per_event": stats["units"] / hub.done,
         "resident_mb": memory,
     }
-    goal = Goal(name=f"end to end on {kind}, of the raw loop", value=middle["ratio"], asked=0.35)
+    goal = Goal(name=f"end to end on {kind}, of the raw loop", value=middle["ratio"], asked=0.5)
     return Measured(name="end_to_end", figures=figures, goals=[goal], void=void)
 
 
