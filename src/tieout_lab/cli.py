@@ -65,7 +65,7 @@ def twins(
     """
     del as_json
     from tieout_lab import serve
-    from tieout_lab.tryton.server import NotThere
+    from tieout_lab.environments import NotThere
 
     wanted = [name.strip() for name in only.split(",") if name.strip()]
     if unknown := sorted(set(wanted) - set(serve.CREATE)):
@@ -143,7 +143,8 @@ def demo(
     """
     from tieout_lab import demo as run
     from tieout_lab import demo_show
-    from tieout_lab.tryton.server import NotThere, environment, postgres_url, template
+    from tieout_lab.environments import NotThere
+    from tieout_lab.tryton.server import environment, postgres_url, template
 
     if sabotage and sabotage not in run.SABOTAGES:
         raise typer.BadParameter(f"{sabotage!r}: one of {', '.join(run.SABOTAGES)}", param_hint="--sabotage")

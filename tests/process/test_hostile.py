@@ -25,15 +25,24 @@ PORT = 9009
 NAME = "hostile-main"
 
 
-async def bill_paper(run, ref):
-    """One paper a number, posted."""
-    write = DocumentWrite(
+def _write(ref):
+    return DocumentWrite(
         kind="invoice", reason="finalised", source=ref, number=ref.id, entity="us", subsidiary="1", customer="1",
         currency="USD", day=date(2026, 1, 10), due=None, lines=(), net_minor=100, tax_minor=0, total_minor=100,
         journal=(),
     )  # fmt: skip
-    receipt = await run.create(NAME, "invoice.create", write, source=ref)
+
+
+async def bill_paper(run, ref):
+    """One paper a number, posted."""
+    receipt = await run.create(NAME, "invoice.create", _write(ref), source=ref)
     await run.posted(NAME, "invoice.create", receipt, source=ref)
+
+
+async def bill_own_and_first(run, ref):
+    """One's own paper, and the one that the lane of `p0` makes, too."""
+    for source in (ref, msgspec.structs.replace(ref, id="p0", kind="paper")):
+        await run.create(NAME, "invoice.create", _write(source), source=source)
 
 
 def _plant(world, twin, *, approves, kind=HostileConnection, in_flight=4):
@@ -46,7 +55,8 @@ def _plant(world, twin, *, approves, kind=HostileConnection, in_flight=4):
         )
         hub.budgets[NAME] = Budget(limits, hub.clock)
         hub.processes = dict(hub.processes) | {
-            "paper": Process(name="bill_paper", kind="paper", function=bill_paper)
+            "paper": Process(name="bill_paper", kind="paper", function=bill_paper),
+            "both": Process(name="bill_own_and_first", kind="both", function=bill_own_and_first),
         }
 
     world.by_port[PORT] = twin
@@ -54,11 +64,34 @@ def _plant(world, twin, *, approves, kind=HostileConnection, in_flight=4):
     world.change = change
 
 
+async def _start(world, kind, id):
+    lane = Ref(connection=NAME, kind=kind, id=id)
+    start = {"lane_id": str(lane), "connection": NAME, "kind": kind, "subject_id": id}
+    await world.app.hub.store.commit([(lanes.START, {**start, "now": world.app.hub.now()})])
+
+
 async def _bill(world, count):
     for number in range(count):
-        lane = Ref(connection=NAME, kind="paper", id=f"p{number}")
-        start = {"lane_id": str(lane), "connection": NAME, "kind": "paper", "subject_id": lane.id}
-        await world.app.hub.store.commit([(lanes.START, {**start, "now": world.app.hub.now()})])
+        await _start(world, "paper", f"p{number}")
+
+
+@simulated(seed=3)
+async def test_a_key_of_another_lane_is_taken_as_it_stands_and_what_was_noted_before_is_kept(world, people):
+    """Regression: a refused step took along what the run had noted for its next commit."""
+    await world.bury()
+    twin = HostileTwin(world.clock)
+    _plant(world, twin, approves=True)
+    await world.live()
+    await _start(world, "paper", "p0")
+    await world.rest(within_seconds=50_000)
+    await _start(world, "both", "b0")
+    await world.rest(within_seconds=50_000)
+    assert len(twin.papers) == 2
+    assert await exceptions(world) == []
+    assert await sql(world, "SELECT source, verified_at IS NULL FROM documents ORDER BY source") == [
+        (f"{NAME}|both|b0", 0),
+        (f"{NAME}|paper|p0", 0),
+    ]
 
 
 @pytest.mark.parametrize("seed", range(6))

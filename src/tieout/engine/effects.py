@@ -37,7 +37,7 @@ from tieout.engine.ledger import (
 )
 from tieout.engine.moments import moment
 from tieout.engine.retry import backoff
-from tieout.engine.sending import find, guarded, send, traits_of, unseal
+from tieout.engine.sending import BegunElsewhere, find, guarded, send, traits_of, unseal
 from tieout.engine.stops import NO_FACTS, Diverged, Facts, Need, NotYet, Parked, RunAgain
 from tieout.store import documents, effects
 from tieout.store.statements import Step
@@ -65,18 +65,34 @@ async def create(
     raw = encode_write(write)
     hashed = content_hash(raw)
     row = run.effects.get(key)
-    if row is None:
-        row = await _in_other_lane(run, key)
-    if await restoring.in_question(run, row):
-        row = row or _new_row(run, key, connection, operation, source, raw, hashed)
-        await restoring.doubt(run, row, raw, hashed)
-    if row is None:
+    if run.hub.restored is not None:
+        row = row or await _in_other_lane(run, key)
+        if await restoring.in_question(run, row):
+            row = row or _new_row(run, key, connection, operation, source, raw, hashed)
+            await restoring.doubt(run, row, raw, hashed)
+    if row is not None:
+        receipt = await _as_it_stands(run, row, write, raw, hashed, facts)
+    else:
         row = _new_row(run, key, connection, operation, source, raw, hashed)
-        outcome = await send(run, row, write, new=True)
-        receipt = await _settle(run, row, write, outcome, facts)
-    elif row.state == "CONFIRMED":
+        try:
+            outcome = await send(run, row, write, new=True)
+        except BegunElsewhere:
+            row = await _in_other_lane(run, key)
+            if row is None:
+                raise
+            receipt = await _as_it_stands(run, row, write, raw, hashed, facts)
+        else:
+            receipt = await _settle(run, row, write, outcome, facts)
+    return receipt if isinstance(write, ApproveWrite) else await _verified(run, row, receipt, facts, write)
+
+
+async def _as_it_stands(
+    run: Run, row: EffectRow, write: Write, raw: bytes, hashed: str, facts: Facts
+) -> Receipt:
+    """The receipt of an effect that the ledger has: as it was confirmed, out of its doubt, or sent now."""
+    if row.state == "CONFIRMED":
         receipt = receipt_of(row)
-        if key not in run.documents and not isinstance(write, ApproveWrite):
+        if row.effect_key not in run.documents and not isinstance(write, ApproveWrite):
             # Confirmed by evidence: the document is known, but not yet bound.
             frozen = decode_write(unseal(run, row))
             await run.commit(*_bound(run, row, frozen, receipt))
@@ -89,12 +105,12 @@ async def create(
         row.epoch = restoring.next_epoch(run.hub, row) if row.state == "REJECTED" else row.epoch
         outcome = await send(run, row, write, new=False)
         receipt = await _settle(run, row, write, outcome, facts)
-    return receipt if isinstance(write, ApproveWrite) else await _verified(run, row, receipt, facts, write)
+    return receipt
 
 
 async def _in_other_lane(run: Run, key: str) -> EffectRow | None:
     """The same key, born in another lane: a run that asks for one in flight elsewhere comes back when it is settled."""
-    rows = await run.hub.store.fetch(effects.BY_KEY, {"effect_key": key}) if run.lane.fence > 1 else []
+    rows = await run.hub.store.fetch(effects.BY_KEY, {"effect_key": key})
     if not rows:
         return None
     row = effect_of(rows[0])

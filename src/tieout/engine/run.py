@@ -134,6 +134,15 @@ class Run:
                 raise FencedOut from refused
             raise
 
+    async def attempt(self, *steps: Step) -> list[list[Row]]:
+        """As `commit`, where these steps may be refused and the run goes on: what was noted before stays noted."""
+        noted = self.buffer.copy()
+        try:
+            return await self.commit(*steps)
+        except Refused:
+            self.buffer[:0] = noted
+            raise
+
     def audit(self, action: str, subject: str, detail: str) -> Step:
         """The audit row of one thing done."""
         return (
@@ -447,7 +456,7 @@ class Run:
             "now": self.hub.now(),
         }
         try:
-            await self.commit((effects.ASSIGN_PLAN, plan))
+            await self.attempt((effects.ASSIGN_PLAN, plan))
         except Refused as refused:
             if unasked:
                 raise RunAgain(self.hub.clock.now(), f"{key} was set elsewhere", count=False) from refused

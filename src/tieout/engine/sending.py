@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from tieout.engine.run import Run
 
 
+class BegunElsewhere(RunAgain):
+    """Another lane has made an effect of this key: the ledger tells what became of it."""
+
+
 class Outgoing(NamedTuple):
     """One write that is about to leave. `new`: it is planned and sent in one commit."""
 
@@ -176,9 +180,9 @@ async def _mark_sent(run: Run, row: EffectRow, *, new: bool) -> None:
             "trace": row.trace,
         }
         try:
-            await run.commit((effects.SEND_NEW, {**shared, **names}), audit)
+            await run.attempt((effects.SEND_NEW, {**shared, **names}), audit)
         except Refused as refused:
-            raise RunAgain(
+            raise BegunElsewhere(
                 run.hub.clock.now(), f"{row.effect_key} was begun elsewhere", count=False
             ) from refused
         row.attempt = 1

@@ -51,8 +51,8 @@ class Worker:
         """Claim and run until `stop`, or until the lease is lost."""
         while not self._stopping and not self.lease.lost:
             try:
-                claimed = await self._claim()
-                await self._rest(claimed)
+                await self._claim()
+                await self._rest()
             except StoreUnavailable as error:
                 log.warning("store_unavailable", reason=str(error))
                 await self.hub.clock.sleep_real(0.5)
@@ -64,15 +64,15 @@ class Worker:
         self._stopping = True
         self.activity.set()
 
-    async def _claim(self) -> int:
+    async def _claim(self) -> None:
         free = self.hub.policy.runs_at_once - len(self.running)
         if free <= 0:
-            return 0
+            return
         # First, or they would never have their turn while there is more to do than one worker can.
         suspects = self._begin(await self._claim_suspect()) if self._suspects and not self._suspect else 0
         claim = {"worker": self.lease.worker, "now": self.hub.now(), "limit": free - suspects}
         (rows,) = await self.hub.store.commit([(lanes.CLAIM, claim)])
-        return suspects + self._begin(rows)
+        self._begin(rows)
 
     def _begin(self, rows: list[Row]) -> int:
         """Run these claimed lanes; answers how many they are."""
@@ -100,10 +100,9 @@ class Worker:
                 self._suspect = ""
         self.activity.set()
 
-    async def _rest(self, claimed: int) -> None:
-        """Wait for work: a hint, a finished run, the next due moment, or the poll."""
-        if claimed and len(self.running) < self.hub.policy.runs_at_once:
-            return
+    async def _rest(self) -> None:
+        """Wait for work: a hint, a finished run, the next due moment, or the poll. What became ready since the claim is
+        seen by the read of the next due moment, which costs less than a claim in vain."""
         self.activity.clear()
         pause = self.hub.policy.claim_poll_real_seconds
         if len(self.running) < self.hub.policy.runs_at_once:
@@ -303,17 +302,11 @@ class Worker:
         match ended:
             case None:
                 steps += self._settled(run, "applied", "")
-                steps.append(
-                    (
-                        people.RESOLVE_LANE,
-                        {"lane_id": lane.lane_id, "now": now, "resolution": "the run succeeded"},
-                    )
-                )
+                steps += self._resolved(lane, now, "the run succeeded")
                 steps.append((lanes.FINISH, {**names, "hints": lane.hints, "now": now}))
             case Ignored():
                 steps += self._settled(run, "ignored", ended.rule)
-                gone = {"lane_id": lane.lane_id, "now": now, "resolution": f"no longer wanted: {ended.rule}"}
-                steps.append((people.RESOLVE_LANE, gone))
+                steps += self._resolved(lane, now, f"no longer wanted: {ended.rule}")
                 steps.append((lanes.FINISH, {**names, "hints": lane.hints, "now": now}))
             case RunAgain():
                 attempts = lane.attempts + (1 if ended.count else 0)
@@ -332,6 +325,13 @@ class Worker:
             case _:
                 raise TypeError(f"a run cannot end with {ended!r}")
         return steps
+
+    @staticmethod
+    def _resolved(lane: Lane, now: int, resolution: str) -> list[Step]:
+        """What waited for a person is resolved; a lane that runs for the first time has nothing that could."""
+        if lane.fence <= 1:
+            return []
+        return [(people.RESOLVE_LANE, {"lane_id": lane.lane_id, "now": now, "resolution": resolution})]
 
     def _settled(self, run: Run, state: str, detail: str) -> list[Step]:
         """The last event taken is settled by this run; the earlier hints of the lane were merged into it."""

@@ -11,6 +11,10 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from tieout_lab.environments import ends_with_parent
+
+# Where this package stands: another environment's Python finds it by that.
+SOURCE = Path(__file__).resolve().parents[2]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _waiting: asyncio.StreamReader | None = None
 
@@ -22,12 +26,16 @@ class Broken(Exception):
 class Child:
     """One process of ours."""
 
-    def __init__(self, module: str, **given: Any) -> None:
+    def __init__(self, module: str, *, python: str = sys.executable, **given: Any) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", f"tieout_lab.bench.{module}", json.dumps(given)],
+            [python, "-m", f"tieout_lab.bench.{module}", json.dumps(given)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            # A Ctrl-C at the terminal is the parent's to handle; a parent that is killed takes it along.
+            start_new_session=True,
+            preexec_fn=ends_with_parent(),  # noqa: PLW1509 - one system call
         )
         if self._process.stdin is None or self._process.stdout is None:
             raise Broken(f"{module} has no pipes")
@@ -105,6 +113,19 @@ def cpu_seconds(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def group_cpu_seconds(group: int) -> float:
+    """CPU that the processes of a group have used, their ended children included, in seconds."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # ended meanwhile
+        if int(fields[2]) == group:
+            total += sum(int(field) for field in fields[11:15])
+    return total / _TICKS
 
 
 def resident_mb(pid: int) -> float:

@@ -16,15 +16,54 @@ import uvloop
 
 from tieout_lab.bench import bodies
 from tieout_lab.bench.children import answer, heard
+from tieout_lab.bench.peers import work
 
 _MEMO = re.compile(rb'"memo":"in_(\d{8})')
 _REFERENCE = re.compile(rb'"referenceId":\s*"(\w+)"')
 _OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+_NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+_EVENT = work.PATH.encode()
 _RECORD = b"/services/rest/record/v1/invoice"
 _MIRROR = b"/services/data/v68.0/sobjects/Tieout_Invoice__c/Tieout_External_Id__c/"
 # The operations that one event makes, in order.
 FLOW = ("invoice.get", "document.post", "document.get", "invoice.post", "mirror.upsert")
 _UNSIGNED = "e30.e30.x"
+
+
+class Events:
+    """Calls of the comparison with other engines, one an event: which came twice, and which after a later one of their
+    lane."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.seen: set[int] = set()
+        self.twice = 0
+        self.late = 0
+        self.latest: dict[int, int] = {}
+        self.lanes_out_of_order: set[int] = set()
+
+    def take(self, number: int) -> None:
+        """A call for an event. Events are numbered in the order of their lane."""
+        self.calls += 1
+        if number in self.seen:
+            self.twice += 1
+            return
+        self.seen.add(number)
+        lane = work.lane(number)
+        if number < self.latest.get(lane, -1):
+            self.late += 1
+            self.lanes_out_of_order.add(lane)
+        else:
+            self.latest[lane] = number
+
+    def report(self) -> dict[str, int]:
+        return {
+            "calls": self.calls,
+            "twice": self.twice,
+            "late": self.late,
+            "lanes": len(self.latest),
+            "lanes_out_of_order": len(self.lanes_out_of_order),
+        }
 
 
 class State:
@@ -47,6 +86,7 @@ class State:
         self.samples: dict[str, dict[str, Any]] = {}
         self.first: dict[str, float] = {}
         self.last: dict[str, float] = {}
+        self.events = Events()
 
     def report(self) -> dict[str, Any]:
         return {
@@ -57,6 +97,7 @@ class State:
             "samples": self.samples,
             "first": self.first,
             "last": self.last,
+            "events": self.events.report(),
         }
 
 
@@ -154,6 +195,8 @@ def ok(body: bytes) -> bytes:
 
 def route(state: State, method: bytes, path: bytes, body: bytes) -> tuple[str, str, bytes, int]:
     """(vendor, operation, answer, invoice number)."""
+    if path[: len(_EVENT)] == _EVENT:
+        return event(state, method, int(path[len(_EVENT) :]))
     if path[:13] == b"/v1/invoices/":
         number = int(path[16:24])
         if method == b"GET":
@@ -179,6 +222,15 @@ def route(state: State, method: bytes, path: bytes, body: bytes) -> tuple[str, s
         made = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
         return "salesforce", "mirror.upsert", made % (len(saved), saved), number
     return rare(state, path, body)
+
+
+def event(state: State, method: bytes, number: int) -> tuple[str, str, bytes, int]:
+    """What the engines under comparison call, once for each event; and the look-up of one."""
+    made = ok(b'{"id":"D%08d"}' % number)
+    if method == b"GET":
+        return "events", "event.find", made if number in state.events.seen else _NOT_FOUND, number
+    state.events.take(number)
+    return "events", "event.post", made, number
 
 
 def rare(state: State, path: bytes, body: bytes) -> tuple[str, str, bytes, int]:

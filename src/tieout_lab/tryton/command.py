@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tieout_lab import environments
 from tieout_lab.tryton import server as lab
 
 DATABASE = "tieout_tryton_lab"
@@ -54,14 +55,14 @@ def tryton(
     try:
         url = lab.postgres_url(postgres)
         found = {What.up: up, What.down: down, What.reset: reset}[what](url)
-    except lab.NotThere as error:
+    except environments.NotThere as error:
         typer.echo(f"tieout lab: {error}", err=True)
         raise typer.Exit(USAGE) from error
     typer.echo(json.dumps(found))
 
 
 def _folder() -> Path:
-    folder = lab.cache() / "lab"
+    folder = environments.cache("tryton") / "lab"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 

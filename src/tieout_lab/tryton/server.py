@@ -10,12 +10,10 @@ import contextlib
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Iterator, Mapping
 from copy import copy as another
 from dataclasses import dataclass, field
@@ -25,6 +23,8 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from tieout_lab import environments
+from tieout_lab.environments import NotThere, free_port
 from tieout_lab.tryton import seed
 from tieout_lab.tryton.rpc import Refused, Rpc
 
@@ -46,10 +46,6 @@ if os.getppid() == int(sys.argv[1]):
 _LOCK = 0x74696F75  # an advisory lock: one process at a time makes the template
 
 
-class NotThere(Exception):
-    """The server cannot be had here; the message says what is missing and what to do."""
-
-
 def postgres_url(given: str = "") -> str:
     """The PostgreSQL to use: as given, else by environment, else the usual one on loopback. Raises NotThere."""
     named = given or next((os.environ[name] for name in ENVIRONMENT if os.environ.get(name)), "")
@@ -59,7 +55,7 @@ def postgres_url(given: str = "") -> str:
     except psycopg.Error as error:
         how = "it was named" if named else f"the default; name another by --postgres or {ENVIRONMENT[0]}"
         raise NotThere(
-            f"Tryton needs PostgreSQL, and {_shown(url)} ({how}) does not answer: {str(error).splitlines()[0]}"
+            f"PostgreSQL is needed, and {_shown(url)} ({how}) does not answer: {str(error).splitlines()[0]}"
         ) from error
     return url
 
@@ -69,55 +65,12 @@ def _shown(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def cache() -> Path:
-    """Where environments are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "tieout" / "tryton"
-
-
 # -- the environment --------------------------------------------------------------------------------------------------
 
 
 def environment() -> Path:
     """The folder of the environment's programs, made when it is not there yet. Raises NotThere."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    name = hashlib.sha256(REQUIREMENTS.read_bytes() + version.encode()).hexdigest()[:12]
-    folder = cache() / name
-    programs = folder / "bin"
-    if (folder / "complete").exists():
-        return programs
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(folder.parent / f"{name}.lock"):
-        if not (folder / "complete").exists():
-            venv.create(folder, with_pip=True, clear=True)
-            install = [
-                str(programs / "python"),
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-            ]
-            done = subprocess.run(  # noqa: S603 - our own environment
-                [*install, "--require-hashes", "-r", str(REQUIREMENTS)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                last = "\n".join(done.stderr.strip().splitlines()[-5:])
-                raise NotThere(f"Tryton could not be installed into {folder}:\n{last}")
-            (folder / "complete").touch()
-    return programs
-
-
-@contextlib.contextmanager
-def _only_one(path: Path) -> Iterator[None]:
-    import fcntl
-
-    with path.open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
+    return environments.environment(REQUIREMENTS, "tryton")
 
 
 # -- databases --------------------------------------------------------------------------------------------------------
@@ -245,7 +198,7 @@ class Server:
     _signed_in: Rpc | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
 
     @property
     def url(self) -> str:
@@ -328,12 +281,6 @@ class Server:
 def _plain(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of this process without what would reach into the other's."""
     return {name: value for name, value in environ.items() if not name.startswith(("PYTHON", "TIEOUT_"))}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
