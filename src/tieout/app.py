@@ -12,10 +12,12 @@ from typing import Any
 
 import msgspec
 
+from tieout.canonical.change import ChangeEvent
 from tieout.connectors import registry
 from tieout.connectors.contract import Certification, ConnectorDescriptor, World, Writer
-from tieout.engine import pinning
+from tieout.engine import buffering, inbox, pinning, restoring
 from tieout.engine.budget import Budget, BudgetedTransport
+from tieout.engine.buffering import Inlet
 from tieout.engine.commands import execute
 from tieout.engine.housekeeping import Housekeeping
 from tieout.engine.hub import Connection, Hub, Policy
@@ -28,15 +30,17 @@ from tieout.engine.worker import Worker
 from tieout.finance.books import Books
 from tieout.masterdata.rules import RuleErrors
 from tieout.masterdata.tables import MasterData, load, read_rule_files
-from tieout.ports import Chance, Clock, Ids, Publisher, Store, Transport
+from tieout.ports import Buffer, BufferUnavailable, Chance, Clock, Ids, Publisher, Store, Transport
 from tieout.processes import PROCESSES
 from tieout.processes.books import read_books
 from tieout.security.keyring import COMPANY, KeyRing, master_key_file
+from tieout.settings import Buffer as BufferSettings
 from tieout.settings import ConfigurationError, Settings, SettingsFile
 from tieout.store import effects, lanes, people
 from tieout.store.database import open_store, upgrade
 from tieout.system import AiohttpTransport, SystemChance, SystemClock, SystemIds
 from tieout.system.broker import NatsPublisher
+from tieout.system.jetstream import JetStreamBuffer
 
 
 class Ports(msgspec.Struct, kw_only=True):
@@ -49,6 +53,7 @@ class Ports(msgspec.Struct, kw_only=True):
     store: Store | None = None
     # None: no broker can be reached from here.
     publisher: Callable[[NatsConfig], Publisher] | None = None
+    buffer: Buffer | None = None
 
 
 def system_ports(clock: Clock | None = None) -> Ports:
@@ -75,7 +80,9 @@ def _publisher(config: NatsConfig) -> Publisher:
 class App:
     """A composed hub with its worker and its housekeeping."""
 
-    def __init__(self, hub: Hub, settings: Settings, *, alone: bool = False) -> None:
+    def __init__(
+        self, hub: Hub, settings: Settings, *, alone: bool = False, buffer: Buffer | None = None
+    ) -> None:
         self.hub = hub
         self.settings = settings
         self.alone = alone
@@ -83,6 +90,7 @@ class App:
         self.worker = Worker(hub, self.lease)
         self.permits = Permits(hub, self.lease)
         self.housekeeping = Housekeeping(hub, self.lease, self.worker, self.permits)
+        self.inlet = Inlet(hub, buffer) if buffer is not None else None
         self._tasks: list[asyncio.Task[None]] = []
         self._pins: asyncio.Task[None] | None = None
 
@@ -95,7 +103,36 @@ class App:
         # Who answers is known before anything is sent: a connection that is somebody else's is parked.
         await pinning.begin(self.hub)
         self._tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.housekeeping.run())]
+        if self.inlet is not None:
+            self._tasks.append(asyncio.create_task(self.inlet.run(self.lease, self.worker.wake)))
         self._pins = asyncio.create_task(pinning.watch(self.hub))
+
+    async def accept(self, events: tuple[ChangeEvent, ...]) -> None:
+        """Take verified events in, by the buffer where there is one. Raises StoreUnavailable: the sender keeps them."""
+        if self.inlet is not None:
+            await self.inlet.accept(events)
+        else:
+            await inbox.accept(self.hub, events)
+
+    async def check_buffer(self) -> None:
+        """Raises ConfigurationError when the buffer could lose what it acknowledged, or does not answer."""
+        given = self.settings.buffer
+        if self.inlet is None or not isinstance(given, BufferSettings):
+            return
+        try:
+            found = await buffering.faults(
+                self.inlet.buffer,
+                self.hub.world.transport,
+                monitor=given.monitor,
+                most_body_bytes=self.settings.web.max_body_bytes,
+                unsafe=given.unsafe_single_copy,
+            )
+        except BufferUnavailable as error:
+            raise ConfigurationError(
+                f"buffer {given.url}: {error}; is the server up, with JetStream?"
+            ) from error
+        if found:
+            raise ConfigurationError("\n".join(f"buffer {given.url}: {one}" for one in found))
 
     async def wait(self) -> None:
         """Until the work ends by itself (the lease is lost)."""
@@ -105,6 +142,8 @@ class App:
         """End the work in order: runs in hand are cancelled, their lanes handed back."""
         self.housekeeping.stop()
         self.worker.stop()
+        if self.inlet is not None:
+            self.inlet.stop()
         if self._pins is not None:
             self._pins.cancel()
             await asyncio.gather(self._pins, return_exceptions=True)
@@ -117,6 +156,8 @@ class App:
         if self.hub.outbox is not None:
             for receiver in self.hub.outbox.receivers.values():
                 await receiver.close()
+        if self.inlet is not None:
+            await self.inlet.buffer.close()
         await self.hub.world.transport.close()
         await self.hub.store.close()
 
@@ -199,6 +240,7 @@ async def compose(
         runs_at_once=settings.engine.runs_at_once,
         wait_deadline=timedelta(days=settings.engine.wait_days),
         status_poll_seconds=settings.engine.status_poll_seconds,
+        most_crashes=settings.engine.most_crashes,
         echo_suppression=settings.engine.echo_suppression if echo_suppression is None else echo_suppression,
     )
     hub = Hub(
@@ -219,7 +261,18 @@ async def compose(
         outbox=outbox,
     )
     await hub.open_key(COMPANY)
-    return App(hub, settings, alone=alone)
+    # Nothing is sent before it is known whether this database remembers all that was sent.
+    await restoring.load(hub)
+    return App(hub, settings, alone=alone, buffer=ports.buffer or _buffer(settings))
+
+
+def _buffer(settings: Settings) -> Buffer | None:
+    """The broker of the configuration; opens no socket."""
+    given = settings.buffer
+    if not isinstance(given, BufferSettings):
+        return None
+    password = given.password.reveal() if given.password is not None else ""
+    return JetStreamBuffer(given.url, given.stream, given.copies, user=given.user, password=password)
 
 
 def configuration_errors(file: SettingsFile, ports: Ports) -> list[str]:

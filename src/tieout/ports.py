@@ -161,6 +161,56 @@ class Publisher(Protocol):
         """Release the socket."""
 
 
+class BufferUnavailable(Exception):
+    """The buffer does not answer, or did not take it: the sender keeps it."""
+
+
+class Buffered(msgspec.Struct, frozen=True, kw_only=True):
+    """One message out of a buffer; `handle` is the buffer's own."""
+
+    body: bytes
+    handle: Any
+
+
+class BufferFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a buffer says of itself. `storage`: `file` or `memory`; `discard`: what goes when it is full, `old` or
+    `new`; `retention`: `workqueue` keeps a message until it is settled; `most_age_seconds`: 0 keeps it for ever;
+    `most_bytes`: of one message; `leader`: the server of a cluster that answers for the stream, `server_id` the one we
+    talk to."""
+
+    stream: str
+    copies: int
+    storage: str
+    discard: str
+    retention: str
+    most_age_seconds: float
+    most_bytes: int
+    leader: str = ""
+    server_id: str = ""
+
+
+class Buffer(Protocol):
+    """A broker's durable queue before the inbox. All but `close` raise BufferUnavailable."""
+
+    async def facts(self) -> BufferFacts:
+        """What the stream is; it is made where there is none."""
+
+    async def put(self, body: bytes) -> None:
+        """Hand a message over, and wait until the broker says that it has it."""
+
+    async def take(self, most: int, wait_seconds: float) -> list[Buffered]:
+        """Up to so many messages; waits so many real seconds for the first."""
+
+    async def done(self, message: Buffered) -> None:
+        """The message is stored: it is not handed out any more."""
+
+    async def again(self, message: Buffered, seconds: float) -> None:
+        """The message is not stored: hand it out again, not before so many real seconds."""
+
+    async def close(self) -> None:
+        """Release the socket."""
+
+
 class Store(Protocol):
     """Where the hub keeps what it knows; `tieout.store` has the two implementations."""
 

@@ -72,17 +72,41 @@ class Web(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("max_body_bytes under 1000 would refuse every webhook: write 1000000")
 
 
+class Buffer(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A broker that keeps webhooks while the database is away. `url`: `nats://HOST:4222`; `stream`: of this company
+    alone, by default named after it; `monitor`: the server's monitoring, where it is to show that it syncs always."""
+
+    url: str
+    stream: str = ""
+    copies: int = 3
+    user: str = ""
+    password: Secret | None = None
+    monitor: str = ""
+    unsafe_single_copy: bool = False
+
+    def __post_init__(self) -> None:
+        scheme, found, rest = self.url.partition("://")
+        if not found or scheme not in ("nats", "tls") or not rest:
+            raise ValueError(f"url {self.url!r} is no buffer: write nats://HOST:4222")
+        if "@" in rest:
+            raise ValueError("a password does not stand in the url: write user and password under [buffer]")
+        if not re.fullmatch(r"[A-Za-z0-9_-]*", self.stream):
+            raise ValueError(f"stream {self.stream!r}: letters, digits, _ and - alone")
+
+
 class Engine(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """`lease_seconds` must outlast the longest request time-out; a worker that dies is replaced after it."""
+    """`lease_seconds` must outlast the longest request time-out; a worker that dies is replaced after it. What
+    `most_crashes` workers in a row have died over is set aside."""
 
     lease_seconds: int = 120
     runs_at_once: int = 64
     wait_days: int = 7
     status_poll_seconds: int = 20
     echo_suppression: bool = True
+    most_crashes: int = 3
 
     def __post_init__(self) -> None:
-        for name in ("lease_seconds", "runs_at_once", "wait_days", "status_poll_seconds"):
+        for name in ("lease_seconds", "runs_at_once", "wait_days", "status_poll_seconds", "most_crashes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)}: write a whole number of at least 1")
 
@@ -162,10 +186,17 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     web: Web = msgspec.field(default_factory=Web)
     engine: Engine = msgspec.field(default_factory=Engine)
     outbox: OutboxConfig = msgspec.field(default_factory=OutboxConfig)
+    buffer: Buffer | str | None = None
     rules: str = "rules"
     local_mode: bool = True
     entities: list[Entity] = []
     connections: dict[str, dict[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        if isinstance(self.buffer, str):
+            self.buffer = Buffer(url=self.buffer)
+        if self.buffer is not None and not self.buffer.stream:
+            self.buffer.stream = "tieout-" + re.sub(r"[^A-Za-z0-9_-]", "-", self.company)
 
 
 class SettingsFile:

@@ -107,6 +107,7 @@ PLANTED: dict[str, list[str]] = {
             asked_at=NOW,
         )
     ],
+    "unlisted": [_insert("restores", restored_at=OLD, backup_taken_at=OLD, actor="operator")],
     "other_company": [_effect("other|c|invoice.create|s|0|0")],
     "amounts": [_document("k", total_minor=100)],
     "not_shown": [_lane(), _document("k", verified_at=OLD, currency="USD")],

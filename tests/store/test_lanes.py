@@ -196,3 +196,62 @@ async def test_whoever_takes_over_waits_for_the_commit_that_is_under_way(
     assert await one(new, "SELECT COUNT(*) FROM audit") == 1
     await late
     assert await rows(new, "SELECT state, fence FROM lanes") == [("ready", 2)]
+
+
+async def _die(store: AnyStore, name: str) -> None:
+    """Whatever is ready is claimed by a worker that dies."""
+    await join(store, name, until=NOW + 10)
+    await claim(store, worker=name)
+    await store.commit([(lanes.REAP, {"now": NOW, "real_now": NOW + 10})])
+
+
+async def _suspect(store: AnyStore, *, most: int = 3) -> list[tuple[object, ...]]:
+    (claimed,) = await store.commit([(lanes.CLAIM_SUSPECT, {"worker": WORKER, "most": most})])
+    return claimed
+
+
+async def test_after_two_deaths_each_lane_is_claimed_alone_and_after_the_third_not_at_all(
+    store: AnyStore,
+) -> None:
+    await join(store)
+    await lane(store, "a", "b", "c")
+    await _die(store, "one")
+    assert await _suspect(store) == []
+    await _die(store, "two")
+    assert await claim(store) == []
+    assert await store.fetch(lanes.NEXT_DUE, {}) == [(None,)]
+    (first,) = await _suspect(store)
+    (second,) = await _suspect(store)
+    assert names_of([first, second]) == {"a", "b"}
+    # One ends well; with the other in hand a third worker dies.
+    await store.commit([guard("a", int(first[4])), finish("a", int(first[4]))])
+    await store.commit([(lanes.REAP, {"now": NOW, "real_now": LATER})])
+    crashed = await store.fetch(lanes.CRASHED, {"most": 3})
+    assert [(row[0], row[5]) for row in crashed] == [("b", 3)]
+    await join(store, "four")
+    assert names_of(await _suspect(store)) == {"c"}
+    assert await _suspect(store) == []
+    assert await rows(store, "SELECT lane_id, crashes FROM lanes WHERE state = 'idle'") == [("a", 0)]
+
+
+async def test_a_worker_that_ends_in_order_makes_nothing_suspicious(store: AnyStore) -> None:
+    await join(store)
+    await lane(store, "a")
+    await claim(store)
+    await store.commit([(lanes.HAND_BACK, {"worker": WORKER, "now": NOW})])
+    assert await rows(store, "SELECT state, crashes, fence FROM lanes") == [("ready", 0, 2)]
+
+
+async def test_a_lane_that_went_on_meanwhile_is_not_set_aside(store: AnyStore) -> None:
+    await join(store)
+    await lane(store, "a")
+    for name in ("one", "two"):
+        await _die(store, name)
+    await _suspect(store)
+    await store.commit([(lanes.REAP, {"now": NOW, "real_now": LATER})])
+    ((name, _, _, _, fence, *_),) = await store.fetch(lanes.CRASHED, {"most": 3})
+    await store.commit([(lanes.RELEASE, {"lane_id": "a", "now": NOW})])
+    await claim(store)
+    with pytest.raises(Refused):
+        await store.commit([(lanes.PARK_CRASHED, {"lane_id": name, "fence": fence})])
+    assert await state_of(store, "a") == "leased"

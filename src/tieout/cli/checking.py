@@ -14,15 +14,17 @@ import typer
 from tieout.app import App, compose, configuration_errors, descriptors, system_ports
 from tieout.canonical.outcome import Failure
 from tieout.cli import telling
+from tieout.cli.mark import mark_file, went_back
 from tieout.cli.session import EXPECTED, FINDING, Json, Options, options, print_json, run, say, table
 from tieout.connectors.contract import Catalogue, Checker, Finding, Inbound
-from tieout.engine import pinning
+from tieout.engine import pinning, restoring
 from tieout.engine.certifying import Standing, load, standings
 from tieout.engine.hub import Connection
 from tieout.masterdata.coverage import coverage, unknown_codes
 from tieout.settings import SettingsFile
-from tieout.store.database import BadDatabase, upgrade
-from tieout.store.revision import newest, present
+from tieout.store import people
+from tieout.store.database import NEWER, BadDatabase, upgrade
+from tieout.store.revision import known, newest, present
 
 _MARK = {"ok": "ok", "warning": "WARNING", "error": "ERROR"}
 
@@ -85,6 +87,7 @@ async def _report(given: Options) -> Report:
     try:
         async with _composed(given, file) as app:
             findings += [Finding(level="ok", subject="rules", message=_rules_read(app))]
+            findings += await _memory(app, file)
             for connection in app.hub.connections.values():
                 findings += await _connection(app, connection)
             findings += await _periods(app)
@@ -153,6 +156,9 @@ def _database(given: Options, file: SettingsFile) -> Finding:
         )
     if there == wanted:
         return Finding(level="ok", subject="database", message=f"at revision {there}")
+    if there and not known(there):
+        message, remedy = NEWER.format(there=there).split("; ")
+        return Finding(level="error", subject="database", message=message, remedy=remedy)
     message = f"at revision {there}, this release works with {wanted}" if there else "it has no tables yet"
     return Finding(
         level="warning", subject="database", message=message, remedy="tieout migrate (tieout up does it too)"
@@ -172,6 +178,32 @@ def _key_file(file: SettingsFile) -> Finding:
             level="error", subject="key file", message=f"others may read {path}", remedy=f"chmod 600 {path}"
         )
     return Finding(level="ok", subject="key file", message=f"{path}, readable by its owner alone")
+
+
+async def _memory(app: App, file: SettingsFile) -> list[Finding]:
+    """Whether the database remembers all that was written outside: it may have been put back from a backup."""
+    subject = "restore"
+    tell = "stop every process, then `tieout restored --backup-taken-at ...`"
+    findings = []
+    if why := await went_back(app.hub, mark_file(file)):
+        findings.append(Finding(level="error", subject=subject, message=why, remedy=tell))
+    for row in await app.hub.store.fetch(people.LIST, {}):
+        found = dict(zip(people.COLUMNS.split(", "), row, strict=True))
+        if found["code"] == restoring.OLDER:
+            findings.append(
+                Finding(level="error", subject=subject, message=found["cause"], remedy=found["remedy"])
+            )
+    progress = await restoring.progress(app.hub)
+    if progress is None:
+        return findings
+    taken_at = f"{progress.backup_taken_at:%Y-%m-%d %H:%M} UTC"
+    since = f"restored from a backup of {taken_at}; every document is looked up first"
+    if progress.unlisted:
+        rest = f"until these were listed again: {', '.join(progress.unlisted)}"
+    else:
+        rest = f"while these are not settled: {', '.join(progress.unsettled) or 'none any more'}"
+    remedy = "let it run; settle what waits for a person"
+    return [*findings, Finding(level="warning", subject=subject, message=f"{since}, {rest}", remedy=remedy)]
 
 
 def _rules_read(app: App) -> str:

@@ -20,6 +20,8 @@ def only_instance(url: str) -> Iterator[bool]:
     if path is None:
         yield False
         return
+    # By its own name: a link to it is the same file.
+    path = path.resolve()
     lock = path.with_name(f"{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+") as handle:
@@ -41,7 +43,7 @@ def only_instance(url: str) -> Iterator[bool]:
 def holder(url: str) -> int | None:
     """The pid of the process that works on an SQLite file, or None when nobody does."""
     path = sqlite_file(url)
-    lock = path.with_name(f"{path.name}.lock") if path is not None else None
+    lock = path.resolve().with_name(f"{path.resolve().name}.lock") if path is not None else None
     if lock is None or not lock.exists():
         return None
     with Path(lock).open("r") as handle:

@@ -27,6 +27,7 @@ from tieout.cli import (
     reading,
     replaying,
     resolving,
+    restoring,
     running,
     telling,
 )
@@ -130,6 +131,7 @@ app.command("check")(checking.check)
 app.command("certify")(certifying.certify)
 app.add_typer(connecting.app, name="connectors")
 app.command("migrate")(preparing.migrate)
+app.command("restored")(restoring.restored)
 app.command("up")(running.up)
 app.command("serve")(running.serve)
 app.command("work")(running.work)

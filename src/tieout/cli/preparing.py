@@ -35,11 +35,15 @@ host = "127.0.0.1"
 port = 8700                       # webhooks at /hooks/<connection>, pages at /exceptions and /trace
 # max_body_bytes = 1000000
 
+# [buffer]                        # a broker that keeps webhooks while the database is away: pip install 'tieout[nats]'
+# url = "nats://broker:4222"      # a JetStream stream of three copies; anything less is refused
+
 [engine]
 # lease_seconds = 60              # a worker that dies is replaced after this long
 # runs_at_once = 64
 # wait_days = 7                   # how long a document waits for another before it is an exception
 # status_poll_seconds = 20
+# most_crashes = 3                # after so many dead workers in a row the document they had in hand is set aside
 
 # Who is told what tieout has made good: docs/events.md. Without a receiver nothing is written for it.
 # [[outbox.webhooks]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
@@ -11,9 +12,10 @@ from typing import Any
 import typer
 
 from tieout.app import App, compose, system_ports
-from tieout.cli import logs
+from tieout.cli import logs, mark
 from tieout.cli.lock import only_instance
 from tieout.cli.session import FINDING, Json, Options, complain, options, print_json, say
+from tieout.store.database import BadDatabase
 from tieout.system import keep_still
 
 # The console is a sibling of the command and neither imports the other: it is named, as an ASGI server names its
@@ -55,6 +57,8 @@ def _stay(context: typer.Context, *, as_json: bool, work: bool, web: bool) -> No
     if given.log_level == "warning":
         # What stays is watched by its log; a command that ends speaks for itself.
         logs.configure("info")
+    # A crash below Python says on standard error where it was.
+    faulthandler.enable(file=sys.__stderr__ or sys.stderr)
     file = given.file()
     with only_instance(given.url(file)) as alone:
         clean = _loop()(_run(given, as_json=as_json, work=work, web=web, alone=alone))
@@ -66,7 +70,8 @@ def _stay(context: typer.Context, *, as_json: bool, work: bool, web: bool) -> No
 
 
 async def _run(given: Options, *, as_json: bool, work: bool, web: bool, alone: bool) -> bool:
-    app = await compose(given.file(), system_ports(), database=given.database, alone=alone)
+    file = given.file()
+    app = await compose(file, system_ports(), database=given.database, alone=alone)
     module, name = _SERVER
     run: Callable[..., Awaitable[bool]] = getattr(import_module(module), name)
 
@@ -74,7 +79,13 @@ async def _run(given: Options, *, as_json: bool, work: bool, web: bool, alone: b
         keep_still()
         _announce(app, url, as_json=as_json, work=work)
 
-    return await run(app, work=work, web=web, ready=ready)
+    try:
+        await mark.refuse_older(app.hub, mark.mark_file(file))
+    except BadDatabase:
+        await app.close()
+        raise
+    async with mark.kept(app.hub, mark.mark_file(file)):
+        return await run(app, work=work, web=web, ready=ready)
 
 
 def _announce(app: App, url: str, *, as_json: bool, work: bool) -> None:
@@ -84,6 +95,10 @@ def _announce(app: App, url: str, *, as_json: bool, work: bool) -> None:
     else:
         doing = " and ".join(one for one in ("works" if work else "", f"serves {url}" if url else "") if one)
         say(f"tieout {doing}; {len(app.hub.connections)} connections" + (f" ({mode})" if mode else ""))
+        if app.hub.restored is not None:
+            say(
+                "restored from a backup: every document is looked up before it is made (tieout check says how long)"
+            )
     sys.stdout.flush()
 
 

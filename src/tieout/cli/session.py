@@ -20,13 +20,14 @@ from rich.text import Text
 from tieout.app import App, compose, database_url, read_settings, system_ports
 from tieout.canonical.outcome import Failure, Misconfigured, RateLimited, Transient
 from tieout.cli.lock import only_instance
+from tieout.cli.mark import mark_file, refuse_older
 from tieout.engine.asking import Answer, ask_and_wait, worker_alive
 from tieout.engine.commands import CommandRefused
 from tieout.masterdata.rules import RuleErrors
 from tieout.security.keyring import Unreadable
 from tieout.settings import ConfigurationError, SettingsFile
-from tieout.store.database import BadDatabase
-from tieout.store.revision import newest, present
+from tieout.store.database import NEWER, BadDatabase
+from tieout.store.revision import known, newest, present
 from tieout.store.statements import StoreUnavailable
 
 T = TypeVar("T")
@@ -90,6 +91,8 @@ def need_tables(url: str) -> None:
     if there == wanted:
         return
     shown = url.rpartition("@")[2].removeprefix("sqlite:///")
+    if there and not known(there):
+        raise BadDatabase(f"{shown}: {NEWER.format(there=there)}")
     if not there:
         raise BadDatabase(f"{shown}: no database here yet; `tieout migrate` makes it, `tieout up` too")
     raise BadDatabase(f"{shown} is at revision {there}, this release works with {wanted}: `tieout migrate`")
@@ -117,6 +120,7 @@ async def command(given: Options, name: str, arguments: Mapping[str, Any]) -> An
     with only_instance(given.url(file)) as alone:
         app = await compose(file, system_ports(), database=given.database, migrate=False, alone=alone)
         try:
+            await refuse_older(app.hub, mark_file(file))
             await app.start()
             return await ask_and_wait(app.hub, name, arguments, given.actor)
         finally:

@@ -23,7 +23,7 @@ from tieout.canonical.outcome import (
 )
 from tieout.canonical.write import ApproveWrite, DocumentWrite, Write, decode_write, encode_write
 from tieout.connectors.contract import Approver, Verifier, Writer
-from tieout.engine import announcing
+from tieout.engine import announcing, restoring
 from tieout.engine.keys import content_hash, document_key
 from tieout.engine.ledger import (
     EffectRow,
@@ -52,6 +52,9 @@ _LOOKS = 2
 _PATIENCE_LOOKS = 40
 # Marks the error of a write whose failure the vendor stored under the wire key.
 _SAVED = "saved: "
+# Whose outcome is never asked for by sending again: the vendor's memory of the wire key would answer wrongly. A stored
+# failure it would repeat; and a restored hub does not know which epoch it had come to.
+_LOOK_UP_ONLY = (_SAVED, restoring.MARK)
 
 
 async def create(
@@ -64,6 +67,9 @@ async def create(
     row = run.effects.get(key)
     if row is None:
         row = await _in_other_lane(run, key)
+    if await restoring.in_question(run, row):
+        row = row or _new_row(run, key, connection, operation, source, raw, hashed)
+        await restoring.doubt(run, row, raw, hashed)
     if row is None:
         row = _new_row(run, key, connection, operation, source, raw, hashed)
         outcome = await send(run, row, write, new=True)
@@ -79,7 +85,8 @@ async def create(
         receipt = await resolve(run, row, facts)
         _same_request(run, row, hashed, facts)
     else:
-        row.request, row.request_hash, row.epoch = raw, hashed, row.epoch + (row.state == "REJECTED")
+        row.request, row.request_hash = raw, hashed
+        row.epoch = restoring.next_epoch(run.hub, row) if row.state == "REJECTED" else row.epoch
         outcome = await send(run, row, write, new=False)
         receipt = await _settle(run, row, write, outcome, facts)
     return receipt if isinstance(write, ApproveWrite) else await _verified(run, row, receipt, facts, write)
@@ -206,7 +213,7 @@ async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     now = run.hub.clock.now()
     window = timedelta(seconds=traits.idempotency_seconds)
     since_first = now - moment(row.first_sent_at or row.sent_at or run.hub.now())
-    if window and since_first < window * 0.9 and not row.error.startswith(_SAVED):
+    if window and since_first < window * 0.9 and not row.error.startswith(_LOOK_UP_ONLY):
         # SENT is committed anew: absence is counted from the last time that the request may have left.
         row.request = encode_write(write)
         outcome = await send(run, row, write, new=False)
@@ -263,7 +270,7 @@ async def _not_found(
         waited = now - moment(row.sent_at or run.hub.now())
         early = now if row.looks else min(now + waited, found.conclusive_at)
         raise RunAgain(max(early, now + _LOOK_AGAIN), "in doubt: not found yet", count=False)
-    row.state, row.epoch = "UNKNOWN", row.epoch + 1
+    row.state, row.epoch = "UNKNOWN", restoring.next_epoch(run.hub, row)
     row.request = encode_write(write)
     run.note(
         run.audit("effect.absent", row.effect_key, f"conclusive since {found.conclusive_at.isoformat()}")

@@ -6,7 +6,7 @@ import structlog
 
 from tieout.canonical.outcome import Failure, Misconfigured
 from tieout.connectors.contract import ChangeFeed, FeedPage
-from tieout.engine import pinning
+from tieout.engine import pinning, restoring
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.inbox import believe_evidence, steps_to_accept
@@ -26,7 +26,7 @@ async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
         return 0
     own = {"connection": connection.name, "worker": lease.worker, "real_now": hub.real_now()}
     await hub.store.commit([(records.FEED_OWN, own)])
-    taken = 0
+    taken, began = 0, hub.now()
     while True:
         ((cursor, owner, _, revision),) = await hub.store.fetch(records.FEED, {"connection": connection.name})
         if owner != lease.worker:
@@ -40,13 +40,15 @@ async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
             return taken
         if not hub.feeds.get(connection.name):
             await _answers(hub, connection.name)
-        if page.cursor == cursor and not page.events:
-            return taken
-        try:
-            taken += await _take(hub, lease, connection.name, page, revision)
-        except Refused:
-            return taken  # somebody else owns the feed by now
+        if page.cursor != cursor or page.events:
+            try:
+                taken += await _take(hub, lease, connection.name, page, revision)
+            except Refused:
+                return taken  # somebody else owns the feed by now
         if not page.more:
+            await restoring.listed(hub, lease, connection.name, began)
+            return taken
+        if page.cursor == cursor and not page.events:
             return taken
 
 
@@ -59,7 +61,9 @@ async def _refused(hub: Hub, connection: Connection, outcome: Misconfigured) -> 
         if await pinning.is_another(hub, connection):
             return
     cause = f"changes are not read from {name} any more: {outcome.message}"
-    await hub.store.commit(exception(hub, "blocked_feed", name, cause, outcome.remedy, blocker=f"feed|{name}"))
+    await hub.store.commit(
+        exception(hub, "blocked_feed", name, cause, outcome.remedy, blocker=f"feed|{name}")
+    )
 
 
 async def _answers(hub: Hub, name: str) -> None:

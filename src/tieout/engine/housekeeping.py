@@ -16,7 +16,7 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Failure, NotFound, Rejected
 from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
-from tieout.engine import announcing, feeds, invariants, sealing
+from tieout.engine import announcing, feeds, invariants, restoring, sealing
 from tieout.engine.commands import execute_waiting
 from tieout.engine.delivering import PACE_REAL_SECONDS, Delivering
 from tieout.engine.exceptions import exception
@@ -37,6 +37,7 @@ _EXAMINE_SECONDS = 3600
 # For how long a leased lane may not run before it counts as a stray (real microseconds).
 _STRAY_MICROS = 2_000_000
 _TIDY_SECONDS = 3600
+_CATCH_UP_SECONDS = 30
 _fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
 # How long after a doubtful assign its target is read back: longer than any vendor works on a request.
 _READ_BACK_MICROS = 900_000_000
@@ -70,6 +71,7 @@ class Housekeeping:
             self._every(15, self.gauges),
             self._every(30 / factor, self.assigns),
             self._every(max(_EXAMINE_SECONDS / factor, 1), self.examine),
+            self._every(max(_CATCH_UP_SECONDS / factor, 0.5), self.catch_up),
         ]
         loops += [
             self._every(partial(self._pace_seconds, connection.name), partial(self.feed, connection.name))
@@ -147,7 +149,36 @@ class Housekeeping:
             ]
         )
         await self._strays()
-        self.worker.wake()
+        await self._crashed()
+        self.worker.look_for_suspects()
+
+    async def _crashed(self) -> None:
+        """Set aside what several workers in a row have died over."""
+        most = self.hub.policy.most_crashes
+        for lane_id, connection, kind, subject_id, fence, crashes, trace in await self.hub.store.fetch(
+            lanes.CRASHED, {"most": most}
+        ):
+            subject = Ref(connection=connection, kind=kind, id=subject_id)
+            last = await self.hub.store.fetch(lanes.LAST_STEP, {"lane_id": lane_id})
+            step = (
+                f"last known step: {last[0][0]}, {last[0][1]}" if last else "it had not written anything yet"
+            )
+            opened = exception(
+                self.hub,
+                "crashed",
+                str(subject),
+                f"{crashes} workers in a row died with it in hand (killed, out of memory, or a crash below Python)",
+                "see what the process's log says of its end, and report it; `tieout exceptions retry` after the mend",
+                lane_id=lane_id,
+                trace=trace,
+                detail=step,
+            )
+            try:
+                parked = {"lane_id": lane_id, "fence": fence}
+                await self.hub.store.commit([(lanes.PARK_CRASHED, parked), *opened])
+            except Refused:
+                continue  # another worker was quicker
+            log.error("crashed", lane=lane_id, trace=trace, crashes=crashes, step=step)
 
     async def _strays(self) -> None:
         """Lanes that are leased to this worker and that it does not run (a claim whose answer was lost): still so a
@@ -246,6 +277,10 @@ class Housekeeping:
             await self.hub.store.commit(_refused(self.hub, target, group, outcome, keys.trace))
             return None
         return later
+
+    async def catch_up(self) -> None:
+        """How far a restored database has come; costs one look where none was restored."""
+        await restoring.advance(self.hub)
 
     # -- inside -------------------------------------------------------------------------------------------------
     async def waits(self) -> None:

@@ -44,6 +44,17 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     # How often at least a worker looks for lanes that other processes made ready.
     claim_poll_real_seconds: float = 1.0
     echo_suppression: bool = True
+    # After so many deaths of workers in a row that had it in hand, a document is set aside.
+    most_crashes: int = 3
+
+
+class Restored(msgspec.Struct, kw_only=True, frozen=True):
+    """This database was put back from a backup, and does not know yet what was written outside since. Moments are
+    microseconds. `listed_seq`: the newest event of the inbox when every feed had been listed again, None until then."""
+
+    restored_at: int
+    backup_taken_at: int
+    listed_seq: int | None
 
 
 class Hub(msgspec.Struct, kw_only=True):
@@ -65,6 +76,10 @@ class Hub(msgspec.Struct, kw_only=True):
     single_operator: bool = True
     # Who is told what the hub has made good; None: nobody, and then nothing is written for it.
     outbox: Outbox | None = None
+    # Set while a restored database has not caught up; and the moment of its latest restore (0: there was none), above
+    # which send epochs go on, so that no wire key of the forgotten time is used for another request.
+    restored: Restored | None = None
+    restored_at: int = 0
     # What waits to leave together, by connection and operation.
     gatherings: dict[tuple[str, str], Any] = {}
     # Whether a feed answered this process when it was last asked; one that never was is missing.

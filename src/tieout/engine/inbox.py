@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tieout.canonical.change import ChangeEvent
+from tieout.engine import restoring
 from tieout.engine.hub import Hub
 from tieout.engine.keys import lane_of
 from tieout.engine.ledger import evidence_need, meet
@@ -71,6 +72,8 @@ async def believe_evidence(hub: Hub, event: ChangeEvent) -> None:
     """An event that carries the key of a write in doubt settles it: the document exists."""
     for key, external_id in event.document_keys:
         rows = await hub.store.fetch(effects.BY_DOCUMENT_KEY, {"document_key": key})
+        if not rows and hub.restored is None:
+            await hub.store.commit(restoring.older_than_the_outside(hub, event, key, external_id))
         if rows and rows[0][7] == "SENT" and rows[0][4] == event.source:
             # Quicker than the answer: kept, in case the answer never comes.
             await hub.store.commit(meet(evidence_need(key), external_id, hub.now()))

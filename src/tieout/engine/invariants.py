@@ -59,7 +59,7 @@ CATALOGUE: tuple[Known, ...] = (
     _known("I20", "nothing of another company", "sql"),
     _known("I21", "at rest every lane is empty, or a person has it", "sql", "history"),
     _known("I22", "no commit under a fence that is over", "sql", "history"),
-    _known("I23", "a restored backup converges", missing="there is no restore command yet"),
+    _known("I23", "a restored backup converges", "sql", "outside"),
     _known("I24", "amounts are integers with a currency", "sql"),
     _known("I25", "a posted document is shown at billing and CRM", "sql"),
 )

@@ -47,7 +47,7 @@ class Lease(msgspec.Struct, kw_only=True):
         await self.hub.store.commit(
             [
                 (permits.LEAVE, {"worker": self.worker}),
+                (lanes.HAND_BACK, {"worker": self.worker, "now": self.hub.now()}),
                 (lanes.LEAVE, {"worker": self.worker}),
-                (lanes.REAP, {"now": self.hub.now(), "real_now": self.hub.real_now()}),
             ]
         )

@@ -20,7 +20,7 @@ from tieout.engine.retry import BUG_ATTEMPTS, backoff
 from tieout.engine.run import Run
 from tieout.engine.stops import Blocked, FencedOut, Ignored, NotYet, Parked, RunAgain, Stop
 from tieout.store import inbox, lanes, people, waits
-from tieout.store.statements import Refused, Step, StoreUnavailable, Violated
+from tieout.store.statements import Refused, Row, Step, StoreUnavailable, Violated
 
 log = structlog.get_logger("tieout.engine")
 
@@ -34,10 +34,18 @@ class Worker:
         self.running: dict[str, asyncio.Task[None]] = {}
         self.activity = asyncio.Event()
         self._stopping = False
+        # The lane that two workers have died over and that runs now, and whether there may be more of them.
+        self._suspect = ""
+        self._suspects = True
 
     def wake(self) -> None:
         """Something became ready in this process: look at once."""
         self.activity.set()
+
+    def look_for_suspects(self) -> None:
+        """Lanes of dead workers were freed: one of them may be why they died."""
+        self._suspects = True
+        self.wake()
 
     async def run(self) -> None:
         """Claim and run until `stop`, or until the lease is lost."""
@@ -60,8 +68,14 @@ class Worker:
         free = self.hub.policy.runs_at_once - len(self.running)
         if free <= 0:
             return 0
-        claim = {"worker": self.lease.worker, "now": self.hub.now(), "limit": free}
+        # First, or they would never have their turn while there is more to do than one worker can.
+        suspects = self._begin(await self._claim_suspect()) if self._suspects and not self._suspect else 0
+        claim = {"worker": self.lease.worker, "now": self.hub.now(), "limit": free - suspects}
         (rows,) = await self.hub.store.commit([(lanes.CLAIM, claim)])
+        return suspects + self._begin(rows)
+
+    def _begin(self, rows: list[Row]) -> int:
+        """Run these claimed lanes; answers how many they are."""
         for row in rows:
             lane = lane_from(row)
             task = asyncio.create_task(self.run_lane(lane), name=lane.lane_id)
@@ -69,10 +83,21 @@ class Worker:
             task.add_done_callback(self._done)
         return len(rows)
 
+    async def _claim_suspect(self) -> list[Row]:
+        """One of the lanes that two workers have died over, while no other of them runs: if this worker dies, too, it
+        is known which of them it was."""
+        asked = {"worker": self.lease.worker, "most": self.hub.policy.most_crashes}
+        (rows,) = await self.hub.store.commit([(lanes.CLAIM_SUSPECT, asked)])
+        self._suspects = bool(rows)
+        self._suspect = rows[0][0] if rows else ""
+        return rows
+
     def _done(self, task: asyncio.Task[None]) -> None:
         # The lane may be claimed again before its ended task is told of here: what runs it by then stays.
         if self.running.get(task.get_name()) is task:
             del self.running[task.get_name()]
+            if task.get_name() == self._suspect:
+                self._suspect = ""
         self.activity.set()
 
     async def _rest(self, claimed: int) -> None:
@@ -156,7 +181,9 @@ class Worker:
             return run.stop_for(failure.outcome)
         except StoreUnavailable:
             raise
-        except Exception as bug:  # noqa: BLE001 - a poison event must not take the worker along
+        except (asyncio.CancelledError, KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as bug:  # noqa: BLE001 - a poison event must not take the worker along
             return self._bug(run, bug)
         return self._orphaned(run)
 
@@ -174,7 +201,7 @@ class Worker:
             effect_key=orphans[0].effect_key,
         )
 
-    def _bug(self, run: Run, bug: Exception) -> Stop:
+    def _bug(self, run: Run, bug: BaseException) -> Stop:
         text = "".join(traceback.format_exception(bug, limit=-8))
         log.error(
             "bug",

@@ -15,6 +15,7 @@ from tieout.store.postgres import PostgresStore
 from tieout.store.sqlite import SqliteStore
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+NEWER = "at revision {there}, which this release does not know: it is newer; upgrade tieout"
 
 
 class BadDatabase(Exception):
@@ -56,9 +57,7 @@ def upgrade(url: str, revision: str = "head") -> str:
                 before = row[0] if row else ""
         known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
         if before and before not in known:
-            raise BadDatabase(
-                f"the database is at revision {before}, which this release does not know: it is newer; upgrade tieout"
-            )
+            raise BadDatabase(f"the database is {NEWER.format(there=before)}")
         with engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, revision)

@@ -37,6 +37,20 @@ SEND_AGAIN = Statement(
        WHERE effect_key = :effect_key AND state = :was AND attempt = :attempt""",
     rows=1,
 )
+# Begun in doubt: a hub whose memory is older than the outside may have made it, or may have been about to.
+DOUBT_FIRST = Statement(
+    "effects.doubt_first",
+    """INSERT INTO effects (effect_key, document_key, lane_id, process, connection, operation, source, state, epoch,
+       attempt, request, request_hash, decisions, planned_at, sent_at, absent_from, worker_id, fence, error, run_id,
+       trace)
+       VALUES (:effect_key, :document_key, :lane_id, :process, :connection, :operation, :source, 'UNKNOWN', :epoch, 0,
+       :request, :request_hash, :decisions, :now, :now, :absent_from, :worker, :fence, :error, :run_id, :trace)
+       ON CONFLICT (effect_key) DO UPDATE SET state = 'UNKNOWN', looks = 0, request = excluded.request,
+       request_hash = excluded.request_hash, decisions = excluded.decisions, sent_at = excluded.sent_at,
+       absent_from = excluded.absent_from, error = excluded.error, run_id = excluded.run_id
+       WHERE effects.state IN ('PLANNED', 'REJECTED')""",
+    rows=1,
+)
 CONFIRM = Statement(
     "effects.confirm",
     """UPDATE effects SET state = 'CONFIRMED', external_id = :external_id, receipt = :receipt, confirmed_at = :now,

@@ -234,6 +234,15 @@ ALL: tuple[Invariant, ...] = (
         ),
     ),
     Invariant(
+        "I23",
+        "a restored database that was not listed again within six hours",
+        _query(
+            "unlisted",
+            """SELECT restored_at, backup_taken_at FROM restores WHERE listed_seq IS NULL AND ended_at IS NULL
+               AND restored_at < :now - 21600000000 LIMIT 20""",
+        ),
+    ),
+    Invariant(
         "I24",
         "an amount that is no integer, or has no currency",
         _query(

@@ -6,13 +6,52 @@ _CLAIMED = "lane_id, connection, kind, subject_id, fence, last_seq, hints, attem
 CLAIM = Statement(
     "lanes.claim",
     f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
-        WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now ORDER BY due_at
-        LIMIT :limit)
+        WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now AND crashes < 2
+        ORDER BY due_at LIMIT :limit)
         RETURNING {_CLAIMED}""",
     returns=True,
     postgres=f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
-        WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now
+        WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now AND crashes < 2
         ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",
+)
+# What two workers in a row have died over is claimed one at a time: the third death shows which it was. One death is no
+# suspicion yet: all that was in hand then would have to stand in line.
+CLAIM_SUSPECT = Statement(
+    "lanes.claim_suspect",
+    f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
+        WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND crashes > 1 AND crashes < :most
+        ORDER BY crashes, lane_id LIMIT 1)
+        RETURNING {_CLAIMED}""",
+    returns=True,
+    postgres=f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
+        WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND crashes > 1 AND crashes < :most
+        ORDER BY crashes, lane_id LIMIT 1 FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",
+)
+# Who has crashed too many workers in a row.
+CRASHED = Statement(
+    "lanes.crashed",
+    """SELECT lane_id, connection, kind, subject_id, fence, crashes, trace FROM lanes
+       WHERE state = 'ready' AND crashes > 0 AND crashes >= :most ORDER BY lane_id LIMIT 20""",
+    returns=True,
+)
+# What the dead run had committed last, of effects and of fields.
+LAST_STEP = Statement(
+    "lanes.last_step",
+    """SELECT what, state, moment FROM (
+         SELECT operation || ' at ' || connection AS what, state,
+         CASE WHEN state = 'CONFIRMED' THEN confirmed_at ELSE COALESCE(sent_at, planned_at) END AS moment
+         FROM effects WHERE lane_id = :lane_id
+         UNION ALL SELECT field_group || ' of ' || kind || ' ' || target_id || ' at ' || connection, state,
+         CASE WHEN state = 'CONFIRMED' THEN confirmed_at ELSE planned_at END
+         FROM assigns WHERE lane_id = :lane_id) AS steps
+       ORDER BY moment DESC LIMIT 1""",
+    returns=True,
+)
+PARK_CRASHED = Statement(
+    "lanes.park_crashed",
+    """UPDATE lanes SET state = 'parked', blocker = '', attempts = 0
+       WHERE lane_id = :lane_id AND state = 'ready' AND fence = :fence""",
+    rows=1,
 )
 # The guard of every commit of a run: this worker still holds this lane under this fence, and its lease lives.
 GUARD = Statement(
@@ -29,22 +68,22 @@ GUARD = Statement(
 FINISH = Statement(
     "lanes.finish",
     """UPDATE lanes SET state = CASE WHEN hints > :hints THEN 'ready' ELSE 'idle' END, due_at = :now, attempts = 0,
-       worker_id = '', run_id = :run_id, blocker = '', trace = :trace,
+       crashes = 0, worker_id = '', run_id = :run_id, blocker = '', trace = :trace,
        replay = CASE WHEN replay = :replay THEN '' ELSE replay END WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
 # Back to the line, not before `due_at`: a hint that comes meanwhile is read by that same run.
 AGAIN = Statement(
     "lanes.again",
-    """UPDATE lanes SET state = 'ready', due_at = :due_at, attempts = :attempts, worker_id = '', run_id = :run_id,
-       trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
+    """UPDATE lanes SET state = 'ready', due_at = :due_at, attempts = :attempts, crashes = 0, worker_id = '',
+       run_id = :run_id, trace = :trace WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
 # A replay that was asked for meanwhile (`:replay` is the mark that this run was claimed with) runs next.
 PARK = Statement(
     "lanes.park",
     """UPDATE lanes SET state = CASE WHEN replay = :replay THEN 'parked' ELSE 'ready' END, worker_id = '',
-       run_id = :run_id, blocker = :blocker, attempts = 0, trace = :trace,
+       run_id = :run_id, blocker = :blocker, attempts = 0, crashes = 0, trace = :trace,
        replay = CASE WHEN replay = :replay THEN '' ELSE replay END WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
@@ -53,7 +92,7 @@ WAIT = Statement(
     "lanes.wait",
     """UPDATE lanes SET state = CASE WHEN EXISTS (SELECT 1 FROM waiters JOIN needs ON needs.need_key = waiters.need_key
          WHERE waiters.lane_id = :lane_id AND needs.met_at IS NULL) THEN 'waiting' ELSE 'ready' END,
-       due_at = :now, attempts = 0, worker_id = '', run_id = :run_id, trace = :trace
+       due_at = :now, attempts = 0, crashes = 0, worker_id = '', run_id = :run_id, trace = :trace
        WHERE lane_id = :lane_id AND fence = :fence""",
     rows=1,
 )
@@ -70,7 +109,8 @@ START = Statement(
 )
 RELEASE = Statement(
     "lanes.release",
-    """UPDATE lanes SET state = 'ready', due_at = :now, blocker = '', attempts = 0
+    """UPDATE lanes SET state = 'ready', due_at = :now, blocker = '', attempts = 0,
+       crashes = CASE WHEN crashes > 0 THEN 1 ELSE 0 END
        WHERE lane_id = :lane_id AND state IN ('parked', 'idle', 'waiting', 'ready')""",
 )
 # Marks the coming runs as somebody's replay, until one of them ends.
@@ -107,11 +147,13 @@ BY_ID = Statement(
     returns=True,
 )
 STATES = Statement("lanes.states", "SELECT state, COUNT(*) FROM lanes GROUP BY state", returns=True)
-NEXT_DUE = Statement("lanes.next_due", "SELECT MIN(due_at) FROM lanes WHERE state = 'ready'", returns=True)
-# Lanes of workers whose lease ran out: free again, under the next fence.
+NEXT_DUE = Statement(
+    "lanes.next_due", "SELECT MIN(due_at) FROM lanes WHERE state = 'ready' AND crashes < 2", returns=True
+)
+# Lanes of workers whose lease ran out: free again, under the next fence, and one of them may be why.
 REAP = Statement(
     "lanes.reap",
-    """UPDATE lanes SET state = 'ready', worker_id = '', fence = fence + 1, due_at = :now
+    """UPDATE lanes SET state = 'ready', worker_id = '', fence = fence + 1, due_at = :now, crashes = crashes + 1
        WHERE state = 'leased' AND (worker_id IN (SELECT worker_id FROM workers WHERE lease_until <= :real_now)
        OR worker_id NOT IN (SELECT worker_id FROM workers))""",
 )
@@ -132,6 +174,12 @@ RENEW = Statement(
 OTHERS_ARE_GONE = Statement(
     "workers.others_are_gone",
     "UPDATE workers SET lease_until = :real_now WHERE worker_id <> :worker AND lease_until > :real_now",
+)
+# A worker that ends in order hands its lanes back: nothing of them is suspicious.
+HAND_BACK = Statement(
+    "lanes.hand_back",
+    """UPDATE lanes SET state = 'ready', worker_id = '', fence = fence + 1, due_at = :now
+       WHERE state = 'leased' AND worker_id = :worker""",
 )
 LEAVE = Statement("workers.leave", "DELETE FROM workers WHERE worker_id = :worker")
 FORGET_DEAD = Statement(

@@ -139,6 +139,7 @@ AUDIT_UNSEALED = Statement(
 AUDIT_LAST = Statement(
     "audit.last", "SELECT number, seq, hash FROM audit_chain ORDER BY number DESC LIMIT 1", returns=True
 )
+AUDIT_AT = Statement("audit.at", "SELECT hash FROM audit_chain WHERE number = :number", returns=True)
 # The number is the primary key: of two sealers that chain the same row, one is refused.
 AUDIT_CHAIN = Statement(
     "audit.chain", "INSERT INTO audit_chain (number, seq, hash) VALUES (:number, :seq, :hash)", rows=1

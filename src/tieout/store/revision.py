@@ -25,6 +25,13 @@ def newest() -> str:
     return ScriptDirectory.from_config(config).get_current_head() or ""
 
 
+def known(revision: str) -> bool:
+    """Whether this release has the revision; one that it has not is of a newer release."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return revision in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+
 def present(url: str) -> str:
     """The revision of a database; empty when it has no tables, or when its file does not exist. Raises BadDatabase."""
     path = sqlite_file(url)

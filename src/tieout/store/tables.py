@@ -89,12 +89,14 @@ lanes = Table(
     _text(
         "replay", server_default=""
     ),  # who asked for the coming run, why and from where, until it has ended
+    _number("crashes"),  # workers that died in a row with it in hand, until a run of it ends
 )
 Index("lanes_trace", lanes.c.trace)
 _partial("lanes_ready", "state = 'ready'", lanes.c.due_at)
 _partial("lanes_leased", "state = 'leased'", lanes.c.worker_id)
 _partial("lanes_waiting", "state = 'waiting'", lanes.c.lane_id)
 _partial("lanes_blocked", "blocker <> ''", lanes.c.blocker)
+_partial("lanes_crashed", "state = 'ready' AND crashes > 0", lanes.c.crashes)
 
 workers = Table(
     "workers",
@@ -366,6 +368,18 @@ feeds = Table(
     _number("fence"),
     _number("revision"),
     _moment("polled_at"),
+    _moment("listed_at"),  # when a poll began that reached the present, while a restored hub lists again
+)
+
+# Each time that this database was put back from a backup, until everything outside was listed again.
+restores = Table(
+    "restores",
+    metadata,
+    Column("restored_at", BigInteger, primary_key=True, autoincrement=False),
+    _moment("backup_taken_at", null=False),
+    _text("actor"),
+    Column("listed_seq", BigInteger),  # the newest event when every feed had been listed again
+    _moment("ended_at"),
 )
 
 audit = Table(

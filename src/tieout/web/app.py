@@ -40,7 +40,7 @@ class Web:
     """What uvicorn serves."""
 
     def __init__(self, app: App, wake: Callable[[], None]) -> None:
-        self._hooks = Hooks(app.hub, app.settings.web.max_body_bytes, wake)
+        self._hooks = Hooks(app.hub, app.settings.web.max_body_bytes, wake, app.accept)
         self._names = LOOPBACK | {app.settings.web.host}
         self._rest = Litestar(
             route_handlers=[api.router, *api.open_to_all, *pages.handlers],

@@ -6,12 +6,13 @@ Signature over the raw bytes, then the event is stored, and only then 2xx. Nothi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import msgspec
 import structlog
 
+from tieout.canonical.change import ChangeEvent
 from tieout.canonical.outcome import Misconfigured
 from tieout.connectors.contract import Forged, Inbound, Malformed, WebhookAnswer
 from tieout.engine import inbox, pinning
@@ -46,10 +47,18 @@ class Gone(Exception):
 
 class Hooks:
     """`POST /hooks/{connection}`, with more path behind it where the connector verifies by it, as an ASGI application.
-    `wake` is called when something was taken in."""
+    `wake` is called when something was taken in; `accept` takes verified events in, by default straight into the
+    inbox, and raises StoreUnavailable."""
 
-    def __init__(self, hub: Hub, max_body_bytes: int, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        max_body_bytes: int,
+        wake: Callable[[], None],
+        accept: Callable[[tuple[ChangeEvent, ...]], Awaitable[None]] | None = None,
+    ) -> None:
         self._hub = hub
+        self._accept = accept or partial(inbox.accept, hub)
         self._max = max_body_bytes
         self._wake = wake
 
@@ -97,7 +106,7 @@ class Hooks:
             await self._malformed(connection.name, malformed, send)
             return
         try:
-            await inbox.accept(self._hub, events)
+            await self._accept(events)
         except StoreUnavailable as error:
             # Not stored, so not accepted: the sender keeps it and sends again.
             log.warning("store_unavailable", connection=connection.name, reason=str(error))

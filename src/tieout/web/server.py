@@ -37,6 +37,7 @@ async def serve(app: App, *, work: bool, web: bool = True, ready: Callable[[str]
     serving: asyncio.Task[None] | None = None
     working: asyncio.Task[None] | None = None
     try:
+        await app.check_buffer()
         if work:
             await app.start()
             working = asyncio.create_task(app.wait())

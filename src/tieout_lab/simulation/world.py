@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tieout.app import App
+from tieout.app import App, Ports, compose, read_settings
 from tieout.connectors.contract import Forged, Inbound, Malformed
+from tieout.engine import restoring
 from tieout.engine.inbox import accept
 from tieout.ports import Request
 from tieout.store import lanes
 from tieout.store.database import upgrade
+from tieout.store.sqlite import SqliteStore
 from tieout.store.statements import StoreUnavailable
 from tieout_lab.company import write_company
 from tieout_lab.simulation.history import History
 from tieout_lab.simulation.node import Node
-from tieout_lab.simulation.ports import Fate, Process, Tape, VirtualClock, draw
+from tieout_lab.simulation.ports import (
+    Fate,
+    Process,
+    SeededChance,
+    SeededIds,
+    SimulatedTransport,
+    Tape,
+    VirtualClock,
+    draw,
+)
 from tieout_lab.simulation.profiles import StoreTrouble
 from tieout_lab.twins import netsuite, salesforce, stripe
 from tieout_lab.twins.kit import Twin
@@ -107,6 +121,38 @@ class SimulatedWorld:
         """Every process is dead."""
         for node in self.nodes:
             await node.bury()
+
+    def back_up(self) -> Path:
+        """A copy of the database as it is at this moment, as `.backup` makes it of a hub that works on."""
+        copy = self.directory / f"backup-{self.clock.real_now_micros()}.db"
+        with (
+            closing(sqlite3.connect(self.directory / "tieout.db")) as source,
+            closing(sqlite3.connect(copy)) as target,
+        ):
+            source.backup(target)
+        return copy
+
+    async def put_back(self, backup: Path) -> None:
+        """The machine is lost: every process dies, and the database is the backup again."""
+        await self.bury()
+        for path in self.directory.glob("tieout.db*"):
+            path.unlink()
+        shutil.copy(backup, self.directory / "tieout.db")
+
+    async def restored(self, backup: Path, taken_at: datetime) -> None:
+        """Put a backup back, and tell the hub so before anything is started on it: `tieout restored`."""
+        await self.put_back(backup)
+        self.lives += 1
+        ports = Ports(
+            clock=self.clock,
+            ids=SeededIds(self.seed, self.lives),
+            chance=SeededChance(self.seed, self.lives),
+            transport=SimulatedTransport({}, Process(), self.seed),
+            store=SqliteStore(self.directory / "tieout.db", threaded=False),
+        )
+        app = await compose(read_settings(self.file), ports, alone=True)
+        await restoring.begin(app.hub, taken_at, "operator")
+        await app.close()
 
     async def live(self) -> None:
         """Start every process that is dead or has lost its lease and whose time has come; its life ends where `fates`
