@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -162,18 +163,32 @@ def exists(postgres: str, database: str) -> bool:
 
 
 def sweep(postgres: str, lab: str) -> list[str]:
-    """Remove the lab's database, and copies of runs that were killed: those that nobody is connected to. Templates
-    stay."""
+    """Remove the lab's database, and copies of runs that were killed: those that nobody is connected to, and whose
+    process (its number is in the name) is gone: one that has just been made has no connection yet. Templates stay."""
     with psycopg.connect(postgres, autocommit=True) as link:
         rows = link.execute(
             "SELECT datname FROM pg_database d WHERE (datname = %s OR datname ~ '^tieout_tryton_(demo|test|bench)_')"
             " AND NOT EXISTS (SELECT 1 FROM pg_stat_activity a WHERE a.datname = d.datname)",
             (lab,),
         ).fetchall()
-        names = [str(name) for (name,) in rows]
+        names = [str(name) for (name,) in rows if not _alive(str(name))]
         for name in names:
             _drop(link, name)
     return names
+
+
+def _alive(database: str) -> bool:
+    """Whether the process that made a copy still runs."""
+    found = re.search(r"_(\d+)(_|$)", database)
+    if found is None:
+        return False
+    try:
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _drop(link: psycopg.Connection[tuple[object, ...]], database: str) -> None:
