@@ -51,8 +51,8 @@ class Worker:
         """Claim and run until `stop`, or until the lease is lost."""
         while not self._stopping and not self.lease.lost:
             try:
-                await self._claim()
-                await self._rest()
+                claimed = await self._claim()
+                await self._rest(claimed)
             except StoreUnavailable as error:
                 log.warning("store_unavailable", reason=str(error))
                 await self.hub.clock.sleep_real(0.5)
@@ -64,15 +64,15 @@ class Worker:
         self._stopping = True
         self.activity.set()
 
-    async def _claim(self) -> None:
+    async def _claim(self) -> int:
         free = self.hub.policy.runs_at_once - len(self.running)
         if free <= 0:
-            return
+            return 0
         # First, or they would never have their turn while there is more to do than one worker can.
         suspects = self._begin(await self._claim_suspect()) if self._suspects and not self._suspect else 0
         claim = {"worker": self.lease.worker, "now": self.hub.now(), "limit": free - suspects}
         (rows,) = await self.hub.store.commit([(lanes.CLAIM, claim)])
-        self._begin(rows)
+        return suspects + self._begin(rows)
 
     def _begin(self, rows: list[Row]) -> int:
         """Run these claimed lanes; answers how many they are."""
@@ -100,9 +100,10 @@ class Worker:
                 self._suspect = ""
         self.activity.set()
 
-    async def _rest(self) -> None:
-        """Wait for work: a hint, a finished run, the next due moment, or the poll. What became ready since the claim is
-        seen by the read of the next due moment, which costs less than a claim in vain."""
+    async def _rest(self, claimed: int) -> None:
+        """Wait for work: a hint, a finished run, the next due moment, or the poll."""
+        if claimed and len(self.running) < self.hub.policy.runs_at_once:
+            return
         self.activity.clear()
         pause = self.hub.policy.claim_poll_real_seconds
         if len(self.running) < self.hub.policy.runs_at_once:
