@@ -22,7 +22,7 @@ class JetStreamBuffer:
         self._url = url
         self._stream = stream
         self._copies = copies
-        self._credentials = {"user": user, "password": password} if user else {}
+        self._credentials: dict[str, Any] = {"user": user, "password": password} if user else {}
         self._client: Any = None
         self._subscription: Any = None
         self._opening = asyncio.Lock()
