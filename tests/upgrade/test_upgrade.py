@@ -35,7 +35,7 @@ def _left(folder: Path, revision: str) -> tuple[Path, World]:
     settings = company(folder)
     with closing(sqlite3.connect(folder / "tieout.db")) as database:
         database.executescript((given / "tieout.sql").read_text())
-    shutil.copy(given / "tieout.key", folder / "tieout.key")
+    shutil.copy(given / "master-key.txt", folder / "tieout.key")
     (folder / "tieout.key").chmod(0o600)
     assert present(f"sqlite:///{folder / 'tieout.db'}") == revision
     world = msgspec.json.decode((given / "outside.json").read_bytes(), type=World)
