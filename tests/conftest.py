@@ -28,7 +28,7 @@ from tieout_lab.twins.clock import SystemTwinClock
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 SPECS = ROOT.parent / "shared" / "specs"
-TIERS = frozenset({"unit", "store", "conformance", "process", "simulation", "e2e", "browser"})
+TIERS = frozenset({"unit", "store", "conformance", "process", "simulation", "upgrade", "e2e", "browser"})
 
 POSTGRES = "TIEOUT_TEST_POSTGRES"
 REQUIRE_POSTGRES = "TIEOUT_REQUIRE_POSTGRES"

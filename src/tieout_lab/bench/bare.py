@@ -69,7 +69,8 @@ async def serving(application: Any) -> tuple[uvicorn.Server, asyncio.Task[None],
 
 
 async def main() -> None:
-    running, task, port = await serving(Bare(Batches(given()["database"])))
+    # Without patience: whoever waits for the 2xx would wait for that, too.
+    running, task, port = await serving(Bare(Batches(given()["database"], linger_seconds=0)))
     answer({"port": port, "pid": os.getpid()})
     while await heard() is not None:
         pass

@@ -28,9 +28,10 @@ Rows = list[tuple[str, bytes]]
 
 
 class Batches:
-    """One insert and one update per event, whatever is waiting in one transaction."""
+    """One insert and one update per event, whatever is waiting in one transaction; `linger_seconds` makes it more."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, linger_seconds: float = _LINGER_SECONDS) -> None:
+        self._linger_seconds = linger_seconds
         self._write = _sqlite(url) if url.startswith("sqlite") else _postgres(url)
         self._thread = ThreadPoolExecutor(1)
         self._inserts: Rows = []
@@ -59,7 +60,7 @@ class Batches:
         loop = asyncio.get_running_loop()
         while self._told:
             # A little patience makes the batches large: that is what batching is for.
-            await asyncio.sleep(_LINGER_SECONDS)
+            await asyncio.sleep(self._linger_seconds)
             inserts, updates, told = self._inserts, self._updates, self._told
             self._inserts, self._updates, self._told = [], [], []
             await loop.run_in_executor(self._thread, self._write, inserts, updates)
