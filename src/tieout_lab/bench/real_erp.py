@@ -155,6 +155,12 @@ async def _measure(count: int, postgres: str) -> dict[str, Any]:
                     first = _WARM_UP + turn * each
                     rates["bare"].append(each / await asyncio.to_thread(bare.post, first, each))
                     rates["hub"].append(each / await _hub(app, first, each))
+                    told = ", ".join(f"{name} {done[-1]:.2f}" for name, done in rates.items())
+                    print(
+                        f"round {turn + 1} of {rounds}, invoices a second: {told}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
                 posters = await steering.act("tryton", "posters")
                 snapshot = await steering.act("tryton", "snapshot")
             finally:
