@@ -4,10 +4,8 @@ processes that end with whoever started them."""
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import hashlib
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +13,14 @@ import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-_SET_PARENT_DEATH_SIGNAL = 1
+# A program of its own rather than a function that runs between fork and exec: with threads (gRPC has some) that hangs
+# now and then.
+_LAUNCH = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
 
 
 class NotThere(Exception):
@@ -81,17 +86,12 @@ def _only_one(path: Path) -> Iterator[None]:
         yield
 
 
-def ends_with_parent() -> Callable[[], None] | None:
-    """What a child calls before it becomes the program, where the system knows of it (Linux): it is killed when the
-    thread that started it ends, whatever became of that."""
+def ends_with_us(python: str | Path = sys.executable) -> list[str]:
+    """What a command is started by, so that it does not outlive us, where the system knows of that (Linux): it is
+    killed when the thread that started it ends, whatever became of that."""
     if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def die_with_parent() -> None:
-        prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-
-    return die_with_parent
+        return []
+    return [str(python), "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
 
 
 def free_port() -> int:

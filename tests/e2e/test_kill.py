@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import pytest
 from tests.e2e.demo_run import COMMAND, environment, undisturbed
 from tieout_lab.child import twins
 from tieout_lab.demo import outside_truth
+from tieout_lab.environments import free_port
 from tieout_lab.scenario import Player, Steering, make_plan
 from tieout_lab.scenario.draws import Draws
 from tieout_lab.scenario.plan import CUT_OFF, OPENING
@@ -84,12 +84,6 @@ class Hub:
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return json.loads(done.stdout)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def executioner(hub: Hub, steering: Steering, draws: Draws, kills: int) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_kill import LEASE_SECONDS, Hub, free_port
+from tests.e2e.test_kill import LEASE_SECONDS, Hub
 from tests.e2e.test_tryton_demo import own_books, postgres
 from tieout_lab.child import twins
 from tieout_lab.demo import outside_truth
+from tieout_lab.environments import free_port
 from tieout_lab.scenario import Player, Steering, make_plan
 from tieout_lab.scenario.draws import Draws
 from tieout_lab.scenario.plan import OPENING

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tieout.ports import StreamFacts, TransportError
+from tieout.system.nats_client import MISSING, connected
 
 
 class NatsPublisher:
@@ -50,7 +51,7 @@ class NatsPublisher:
             import nats.errors
             import nats.js.errors
         except ImportError as error:
-            raise TransportError("no NATS client: pip install 'tieout[nats]'", sent=False) from error
+            raise TransportError(MISSING, sent=False) from error
         try:
             async with asyncio.timeout(timeout_seconds):
                 client = await self._open(timeout_seconds)
@@ -63,30 +64,21 @@ class NatsPublisher:
             raise TransportError(f"NATS {self._stream}: {words}", sent=True) from error
 
     async def _open(self, timeout_seconds: float) -> Any:
-        from nats.aio.client import Client
-
         async with self._opening:
             if self._client is not None and self._client.is_connected:
                 return self._client
             await self._drop()
-            client = Client()
-            try:
-                await client.connect(
-                    self._url,
-                    name="tieout",
-                    error_cb=_unsaid,
-                    # When to try again is whoever asks's to decide.
-                    allow_reconnect=False,
-                    max_reconnect_attempts=1,
-                    reconnect_time_wait=0,
-                    connect_timeout=max(1, int(timeout_seconds)),
-                    **self._credentials,
-                )
-            except BaseException:
-                await client.close()
-                raise
-            self._client = client
-            return client
+            self._client = await connected(
+                self._url,
+                "tieout",
+                # When to try again is whoever asks's to decide.
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                connect_timeout=max(1, int(timeout_seconds)),
+                **self._credentials,
+            )
+            return self._client
 
     async def _drop(self) -> None:
         client, self._client = self._client, None
@@ -95,7 +87,3 @@ class NatsPublisher:
 
     async def close(self) -> None:
         await self._drop()
-
-
-async def _unsaid(_: Exception) -> None:
-    """Whoever asked is told by the answer; the client's own log line would say it a second time."""

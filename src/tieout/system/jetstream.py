@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from tieout.ports import Buffered, BufferFacts, BufferUnavailable
+from tieout.system.nats_client import MISSING, connected
 
 _DURABLE = "intake"
 _PUT_SECONDS = 5.0
@@ -98,7 +99,7 @@ class JetStreamBuffer:
         try:
             import nats.errors
         except ImportError as error:
-            raise BufferUnavailable("no NATS client: pip install 'tieout[nats]'") from error
+            raise BufferUnavailable(MISSING) from error
         try:
             client = await self._open(subscribe=subscribe)
             return await what(client)
@@ -106,27 +107,20 @@ class JetStreamBuffer:
             raise BufferUnavailable(f"NATS {self._stream}: {str(error) or type(error).__name__}") from error
 
     async def _open(self, *, subscribe: bool) -> Any:
-        from nats.aio.client import Client
         from nats.js.api import ConsumerConfig
 
         async with self._opening:
             if self._client is None or self._client.is_closed:
-                client, self._subscription = Client(), None
-                try:
-                    # Once connected it reconnects for ever; the first time somebody wants to be told.
-                    async with asyncio.timeout(_ASK_SECONDS):
-                        await client.connect(
-                            self._url,
-                            name="tieout intake",
-                            error_cb=_unsaid,
-                            max_reconnect_attempts=-1,
-                            connect_timeout=int(_ASK_SECONDS),
-                            **self._credentials,
-                        )
-                except BaseException:
-                    await client.close()
-                    raise
-                self._client = client
+                self._subscription = None
+                # Once connected it reconnects for ever; the first time somebody wants to be told.
+                async with asyncio.timeout(_ASK_SECONDS):
+                    self._client = await connected(
+                        self._url,
+                        "tieout intake",
+                        max_reconnect_attempts=-1,
+                        connect_timeout=int(_ASK_SECONDS),
+                        **self._credentials,
+                    )
             if subscribe and self._subscription is None:
                 wanted = ConsumerConfig(ack_wait=_ACK_WAIT_SECONDS, max_deliver=-1, max_ack_pending=_MOST_OUT)
                 self._subscription = await self._client.jetstream(timeout=_ASK_SECONDS).pull_subscribe(
@@ -138,7 +132,3 @@ class JetStreamBuffer:
         client, self._client, self._subscription = self._client, None, None
         if client is not None:
             await client.close()
-
-
-async def _unsaid(_: Exception) -> None:
-    """Whoever asked is told by the answer; the client's own log line would say it a second time."""

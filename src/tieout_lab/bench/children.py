@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tieout_lab.environments import ends_with_parent
+from tieout_lab.environments import ends_with_us
 
 # Where this package stands: another environment's Python finds it by that.
 SOURCE = Path(__file__).resolve().parents[2]
@@ -28,14 +28,13 @@ class Child:
 
     def __init__(self, module: str, *, python: str = sys.executable, **given: Any) -> None:
         self._process = subprocess.Popen(  # noqa: S603 - our own module
-            [python, "-m", f"tieout_lab.bench.{module}", json.dumps(given)],
+            [*ends_with_us(), python, "-m", f"tieout_lab.bench.{module}", json.dumps(given)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             # A Ctrl-C at the terminal is the parent's to handle; a parent that is killed takes it along.
             start_new_session=True,
-            preexec_fn=ends_with_parent(),  # noqa: PLW1509 - one system call
         )
         if self._process.stdin is None or self._process.stdout is None:
             raise Broken(f"{module} has no pipes")

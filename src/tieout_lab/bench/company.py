@@ -48,15 +48,26 @@ def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
     path = company.write_company(
         directory, described, timeout_seconds=60, lease_seconds=600, poll_seconds=_SELDOM
     )
-    text = path.read_text()
-    text = text.replace("in_flight = 10\n", f"in_flight = {in_flight}\nbatch_size = 0\n")
-    text = text.replace(
-        "poll_seconds = 60\n",
-        f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\nper_endpoint_second = 0\n",
+    alter(
+        path,
+        ("in_flight = 10\n", f"in_flight = {in_flight}\nbatch_size = 0\n"),
+        (
+            "poll_seconds = 60\n",
+            f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\nper_endpoint_second = 0\n",
+        ),
+        (f"poll_seconds = {_SELDOM}\ntimeout", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\ntimeout"),
+        # The demo's second account does not answer here, and nothing is sent to it.
+        ('account = "acct_jp"', f'account = "{bodies.ACCOUNT}"'),
     )
-    text = text.replace(
-        f"poll_seconds = {_SELDOM}\ntimeout", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\ntimeout"
-    )
-    # The demo's second account does not answer here, and nothing is sent to it.
-    path.write_text(text.replace('account = "acct_jp"', f'account = "{bodies.ACCOUNT}"'))
     return path
+
+
+def alter(file: Path, *changes: tuple[str, str]) -> None:
+    """Change the demo company's configuration: what stands there, and what becomes of it. LookupError when it is not
+    what it was: a measurement of other settings than it names would be none."""
+    text = file.read_text()
+    for was, becomes in changes:
+        if was not in text:
+            raise LookupError(f"{was!r} does not stand in the demo company's configuration")
+        text = text.replace(was, becomes)
+    file.write_text(text)

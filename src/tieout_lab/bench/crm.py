@@ -8,7 +8,6 @@ that take `SECONDS` each. Counted is every call that the org sees meanwhile, the
 from __future__ import annotations
 
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from tieout.canonical.ids import Ref
@@ -16,6 +15,7 @@ from tieout.canonical.write import Fields
 from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.store import lanes
+from tieout_lab.bench.company import alter
 from tieout_lab.simulation.loop import run_virtual
 from tieout_lab.simulation.world import SimulatedWorld
 from tieout_lab.twins.kit import Request, Response
@@ -42,7 +42,12 @@ def write_back(records: int) -> dict[str, Any]:
 async def _measure(records: int) -> dict[str, Any]:
     world = SimulatedWorld(1, poll_seconds=3600)
     try:
-        _configure(world.file)
+        alter(
+            world.file,
+            ('feed = "sweep"', f'feed = "sweep"\nin_flight = {SLOTS}'),
+            ("timeout_seconds = 2", "timeout_seconds = 30"),
+            ("lease_seconds = 10", f"lease_seconds = 60\nruns_at_once = {LANES}"),
+        )
         await world.live()
         app = world.app
         if app is None:
@@ -80,20 +85,6 @@ def _lane(number: int, now: int) -> dict[str, Any]:
         "subject_id": ref.id,
         "now": now,
     }
-
-
-def _configure(file: Path) -> None:
-    """The demo company with few calls to its CRM at once. LookupError when it is not what it was."""
-    text = file.read_text()
-    for was, becomes in (
-        ('feed = "sweep"', f'feed = "sweep"\nin_flight = {SLOTS}'),
-        ("timeout_seconds = 2", "timeout_seconds = 30"),
-        ("lease_seconds = 10", f"lease_seconds = 60\nruns_at_once = {LANES}"),
-    ):
-        if was not in text:
-            raise LookupError(f"{was!r} does not stand in the demo company's configuration")
-        text = text.replace(was, becomes)
-    file.write_text(text)
 
 
 def _slow(world: SimulatedWorld) -> None:

@@ -9,9 +9,9 @@ document is made and read back: two calls, of which a batch saves the first.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
+from tieout_lab.bench.company import alter
 from tieout_lab.simulation.business import Business
 from tieout_lab.simulation.loop import run_virtual
 from tieout_lab.simulation.world import SimulatedWorld
@@ -32,7 +32,12 @@ def documents_per_hour(*, deals: int, months: int, batch_size: int) -> dict[str,
 async def _measure(deals: int, months: int, batch_size: int) -> dict[str, Any]:
     world = SimulatedWorld(1)
     try:
-        _configure(world.file, batch_size)
+        alter(
+            world.file,
+            ("in_flight = 10", f"in_flight = {SLOTS}\nbatch_size = {batch_size}"),
+            ("timeout_seconds = 2", "timeout_seconds = 30"),
+            ("lease_seconds = 10", f"lease_seconds = 60\nruns_at_once = {_LANES}"),
+        )
         people = Business(world, _JANUARY)
         await people.open()
         await world.live()
@@ -64,20 +69,6 @@ def _figures(log: list[dict[str, Any]], documents: int, most: int) -> dict[str, 
         "most_in_flight": most,
         "refused": sum(1 for entry in log if (entry["status"] or 0) >= 400),
     }
-
-
-def _configure(file: Path, batch_size: int) -> None:
-    """The demo company with a slow ERP in mind. LookupError when it is not what it was."""
-    text = file.read_text()
-    for was, becomes in (
-        ("in_flight = 10", f"in_flight = {SLOTS}\nbatch_size = {batch_size}"),
-        ("timeout_seconds = 2", "timeout_seconds = 30"),
-        ("lease_seconds = 10", f"lease_seconds = 60\nruns_at_once = {_LANES}"),
-    ):
-        if was not in text:
-            raise LookupError(f"{was!r} does not stand in the demo company's configuration")
-        text = text.replace(was, becomes)
-    file.write_text(text)
 
 
 def _slow(world: SimulatedWorld) -> None:

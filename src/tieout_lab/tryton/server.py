@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 from tieout_lab import environments
-from tieout_lab.environments import NotThere, free_port
+from tieout_lab.environments import NotThere, ends_with_us, free_port
 from tieout_lab.tryton import seed
 from tieout_lab.tryton.rpc import Refused, Rpc
 
@@ -36,14 +35,6 @@ USER, PASSWORD = "admin", "tieout-lab"  # of a database that lives as long as a 
 ENVIRONMENT = ("TIEOUT_TRYTON_POSTGRES", "TIEOUT_TEST_POSTGRES")
 DEFAULT_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 _START_SECONDS = 60
-# What becomes the server: first it sees to it that it ends with its parent. A program of its own rather than a function
-# that runs between fork and exec: with threads (the twins' gRPC has some) that hangs now and then.
-_LAUNCH = """\
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 _LOCK = 0x74696F75  # an advisory lock: one process at a time makes the template
 
 
@@ -239,10 +230,12 @@ class Server:
 
     def start(self) -> None:
         """Start, and wait until it answers. Raises NotThere."""
-        program = environment() / "trytond"
+        programs = environment()
+        # One that lasts is ended by `tieout lab tryton down`.
+        launcher = [] if self.lasting else ends_with_us(programs / "python")
         with (self.folder / "trytond.log").open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own environment
-                [*self._launcher(), str(program), "-c", str(self.configuration()), "-d", self.database],
+                [*launcher, str(programs / "trytond"), "-c", str(self.configuration()), "-d", self.database],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -257,12 +250,6 @@ class Server:
                 last = "\n".join((self.folder / "trytond.log").read_text(errors="replace").splitlines()[-5:])
                 raise NotThere(f"Tryton did not start:\n{last}")
             time.sleep(0.1)
-
-    def _launcher(self) -> list[str]:
-        """What the server is started by, so that it does not outlive us, where the system knows of that (Linux)."""
-        if self.lasting or sys.platform != "linux":
-            return []
-        return [str(environment() / "python"), "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
 
     def answers(self) -> bool:
         """Whether it lets its user in."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from tieout_lab.bench.children import SOURCE, Broken
 from tieout_lab.bench.peers import work
-from tieout_lab.environments import ends_with_parent
+from tieout_lab.environments import ends_with_us
 
 _PATIENCE_SECONDS = 60.0
 _STOP_SECONDS = 10.0
@@ -31,14 +31,13 @@ class Served:
         environ = {**os.environ, "PYTHONPATH": str(SOURCE), work.OPTIONS: json.dumps(given or {})}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - an environment of ours
-                [str(part) for part in command],
+                [*ends_with_us(), *(str(part) for part in command)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=folder,
                 env=environ,
                 start_new_session=True,
-                preexec_fn=ends_with_parent(),  # noqa: PLW1509 - one system call
             )
         # It leads its group.
         self.group = self._process.pid
