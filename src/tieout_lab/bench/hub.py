@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,15 @@ async def main() -> None:
     await app.stop()
 
 
-if __name__ == "__main__":
+def quietly(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a hub of the bench to its end: what it says on the way goes to stderr, and only what is wrong."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
     structlog.configure(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
     uvloop.run(main())
+
+
+if __name__ == "__main__":
+    quietly(main)

@@ -6,9 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import logging
 import os
-import sys
 import time
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -17,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import structlog
-import uvloop
 
 from tieout.app import App, compose, read_settings, system_ports
 from tieout.canonical.change import ChangeEvent
@@ -56,6 +52,7 @@ from tieout.system import keep_still
 from tieout.web.hooks import Hooks
 from tieout_lab.bench.bare import serving
 from tieout_lab.bench.children import answer, given, heard
+from tieout_lab.bench.hub import quietly
 from tieout_lab.bench.peers import work
 
 _NAME, _POST = "events", "event.post"
@@ -247,9 +244,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-    )
-    uvloop.run(main())
+    quietly(main)

@@ -23,17 +23,7 @@ _found: dict[str, Any] = {}
 @DBOS.step()
 async def call(event: dict[str, Any]) -> str:
     """The call, then both rows: one step, since the rows may be written again."""
-    session, pool = _found["session"], _found["pool"]
-    async with session.post(
-        _options["base"] + work.PATH + str(event["number"]),
-        json=event,
-        headers={"Idempotency-Key": event["id"]},
-    ) as response:
-        response.raise_for_status()
-        reference = (await response.json())["id"]
-    async with pool.connection() as connection:
-        await connection.execute(work.WRITE, work.row(event, reference))
-    return str(reference)
+    return await work.make_good(_found["session"], _found["pool"], _options["base"], event)
 
 
 @DBOS.workflow(name="post")

@@ -25,16 +25,7 @@ _found: dict[str, Any] = {}
 @app.task(name="post", queue="events")
 async def post(event: dict[str, Any]) -> None:
     """The call, then both rows."""
-    session, pool = _found["session"], _found["pool"]
-    async with session.post(
-        _options["base"] + work.PATH + str(event["number"]),
-        json=event,
-        headers={"Idempotency-Key": event["id"]},
-    ) as response:
-        response.raise_for_status()
-        reference = (await response.json())["id"]
-    async with pool.connection() as connection:
-        await connection.execute(work.WRITE, work.row(event, reference))
+    await work.make_good(_found["session"], _found["pool"], _options["base"], event)
 
 
 async def keep_statistics(pool: psycopg_pool.AsyncConnectionPool) -> None:

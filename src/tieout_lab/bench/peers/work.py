@@ -89,6 +89,18 @@ def row(event: dict[str, Any], reference: str) -> tuple[Any, ...]:
     return event["number"], event["lane"], reference, event["number"], reference
 
 
+async def make_good(session: Any, pool: Any, base: str, event: dict[str, Any]) -> str:
+    """The call of an event, then both its rows; answers the reference. `session` is aiohttp's, `pool` psycopg's."""
+    async with session.post(
+        base + PATH + str(event["number"]), json=event, headers={"Idempotency-Key": event["id"]}
+    ) as response:
+        response.raise_for_status()
+        reference = str((await response.json())["id"])
+    async with pool.connection() as connection:
+        await connection.execute(WRITE, row(event, reference))
+    return reference
+
+
 def signed(body: bytes) -> str:
     """The signature of a webhook that hands an event over."""
     return hmac.digest(SECRET.encode(), body, hashlib.sha256).hex()
