@@ -195,7 +195,7 @@ async def post_each(run: Run, ref: Ref) -> None:
 
 
 def taught(app: App, base: str) -> None:
-    """Make connection and process known to this hub; as many runs at once as calls, as everywhere here."""
+    """Make connection and process known to this hub; its budget limits the calls, runs are as many as always."""
     limits = Limits(in_flight=work.IN_FLIGHT)
     known: dict[str, Connection] = dict(app.hub.connections)
     known[_NAME] = Connection(
@@ -208,7 +208,6 @@ def taught(app: App, base: str) -> None:
     processes: dict[str, Process] = dict(app.hub.processes)
     processes["event"] = post_each
     app.hub.processes = processes
-    app.hub.policy = msgspec.structs.replace(app.hub.policy, runs_at_once=work.IN_FLIGHT)
 
 
 async def rested(app: App, count: int) -> dict[str, float]:
