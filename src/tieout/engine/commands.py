@@ -149,7 +149,7 @@ async def _release_blocker(hub: Hub, found: Mapping[str, Any], actor: str) -> di
         "now": now,
         "resolution": f"released by {actor} after a canary",
     }
-    await hub.store.commit([*steps, (people.RESOLVE, gone)])
+    await hub.store.commit([*steps, (people.RESOLVE_BLOCKER, gone)])
     return {"canary": [row[0] for row in canary], "released": [row[0] for row in rest]}
 
 
