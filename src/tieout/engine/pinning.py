@@ -46,7 +46,7 @@ _AGAIN_SECONDS = (1, 2, 5, 10, 30, 60)
 _NOT_YET = "it is not known yet who answers at this connection"
 
 _READS = (
-    "poll fetch read_back statuses verify_document documents contract_lines balances periods codes credit_hold"
+    "poll fetch read_back statuses verify_document documents contract_lines balances periods codes credit_hold usage_of"
 ).split()
 _WRITES = ("send", "assign")
 _KEPT = ("identity check operations approves precheck poll_seconds assign_traits usage name").split()
