@@ -145,6 +145,29 @@ async def test_a_parked_connection_is_never_without_an_exception_and_it_tells_of
         assert "acct_other" in found["cause"]
 
 
+async def test_a_look_that_began_before_it_was_parked_does_not_let_it_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(await company(tmp_path)) as world:
+        hub, connection = world.app.hub, world.app.hub.connection("billing-us")
+        answering(world.app)
+        fetch, before = hub.store.fetch, True
+
+        async def late(statement: Any, params: Any) -> Any:
+            nonlocal before
+            rows = await fetch(statement, params)
+            if before and statement is pinning.records.ALL:
+                before = False
+                assert (await hook(world, livemode=True))[0] == 403
+            return rows
+
+        with monkeypatch.context() as patched:
+            patched.setattr(hub.store, "fetch", late)
+            await pinning.look(hub)
+        assert "evt_1" in pinning.parked(connection)
+        assert len(await listed(world.app)) == 1
+
+
 async def test_what_could_not_be_kept_parks_nothing_and_is_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

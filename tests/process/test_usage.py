@@ -70,6 +70,8 @@ async def test_a_file_is_reported_once_however_often_it_is_given(world, people):
     await world.rest()
     assert len(told(world)) == 3
     assert await report(world, *rows) == {"reported": 2}
+    same = row(world, people, quantity="12.50", at="2026-01-10T21:00:00+01:00")
+    assert await report(world, same) == {"reported": 1}
     assert await sql(world, "SELECT 1 FROM documents WHERE kind = 'usage'") == []
     audit = await sql(world, "SELECT subject, detail FROM audit WHERE action = 'usage.report'")
     assert audit[0] == ("stripe-us", "2 rows of january.csv")

@@ -219,15 +219,21 @@ async def follow(hub: Hub, *, ask: bool = True) -> None:
             await look(hub, ask=ask)
         except StoreUnavailable as error:
             log.warning("store_unavailable", reason=str(error))
+        except Exception:
+            log.exception("strangers_not_followed")
         await hub.clock.sleep_real(hub.policy.stranger_poll_real_seconds)
 
 
 async def look(hub: Hub, *, ask: bool = True) -> None:
     """One look at the records of strangers. `ask`: who answers is asked before a connection is let go; a process that
     only takes webhooks asks nobody."""
+    before = hub.strangers
     strangers = await _strangers(hub)
-    before, hub.strangers = hub.strangers, strangers
-    for name in before.keys() | strangers.keys():
+    if hub.strangers is not before:
+        return  # this process parked one or let one go meanwhile: what was read may be older than that
+    hub.strangers = strangers
+    # To let one go takes an answer from outside: first those that must stop.
+    for name in sorted(before.keys() | strangers.keys(), key=lambda one: one not in strangers):
         connection = hub.connections.get(name)
         if connection is None or before.get(name) == strangers.get(name):
             continue

@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
@@ -59,7 +59,8 @@ async def judge(hub: Hub, name: str, rows: Sequence[UsageRow]) -> list[Judged]:
 
 
 async def accept(hub: Hub, name: str, rows: Sequence[UsageRow], audit: Step) -> dict[str, int]:
-    """Take the new rows, all of them or none; answers how many stand how. Raises Unfit, Failure."""
+    """Take the new rows, none of them where one cannot be taken; answers how many stand how. What an interruption left
+    out, the same file given again takes. Raises Unfit, Failure."""
     found = await _judge(hub, name, rows)
     if bad := [one for one, _ in found if one.state in ("refused", "conflict")]:
         first = "; ".join(f"{one.identifier}: {one.why}" for one in bad[:20])
@@ -116,7 +117,9 @@ async def _stands(
     customer = await _customer(hub, name, row.customer)
     if not customer:
         return judged("refused", f"customer {row.customer!r} is not one that the hub knows at {name}")
-    write = UsageWrite(source=source, customer=customer, meter=row.meter, quantity=row.quantity, at=row.at)
+    # The same amount at the same moment is the same report, however it was written.
+    quantity, at = Decimal(f"{row.quantity.normalize():f}"), row.at.astimezone(UTC)
+    write = UsageWrite(source=source, customer=customer, meter=row.meter, quantity=quantity, at=at)
     known = await hub.store.fetch(records.LOAD, {"kind": KIND, "key": str(source)})
     if known:
         before = hub.keyring.unseal(bytes(known[0][0]), f"records|{KIND}|{source}")
