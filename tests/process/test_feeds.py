@@ -7,10 +7,11 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from tests.process.flows import clean, exceptions, posted, simulated, subscriptions
+from tests.process.flows import clean, do, exceptions, posted, simulated, subscriptions
 from tieout.canonical.outcome import Failure
 from tieout.connectors.contract import connection_blocked
 from tieout.engine import pinning
+from tieout_lab.twins.deviations import Deviation
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["one life", "another process"])
@@ -37,6 +38,29 @@ def test_a_feed_that_is_refused_is_said_once_and_closes_by_itself(dies):
         await world.rest()
         assert await exceptions(world) == []
         assert len(subscriptions(world)) == 2
+        await clean(world)
+
+    test()
+
+
+def test_an_event_of_another_account_in_the_list_parks_as_a_webhook_does():
+    """Whoever signs in: the event itself says whose it is."""
+
+    @simulated(poll_seconds=60)
+    async def test(world, people):
+        await posted(world, people)
+        account = world.billing.accounts["acct_us"]
+        world.billing.deviations = [Deviation("events.list", fields={"data.0.livemode": True})]
+        account.emit("invoice.updated", account.objects["invoices"][people.invoices()[0]["id"]], {})
+        await asyncio.sleep(200)
+        (found,) = await exceptions(world)
+        assert found["code"] == "blocked_connection"
+        assert "not of test mode" in found["cause"]
+        assert pinning.parked(world.app.hub.connection("stripe-us"))
+        world.billing.deviations = []
+        await do(world, "exceptions.resolve", exception_id=found["exception_id"])
+        await world.rest()
+        assert await exceptions(world) == []
         await clean(world)
 
     test()

@@ -126,19 +126,6 @@ async def test_duplicates_are_stored_once(tmp_path: Path) -> None:
         assert await world.stored() == {"billing-us": {"pending": 1}}
 
 
-@pytest.mark.parametrize("more", [{"livemode": True}, {"account": "acct_other"}])
-async def test_events_of_another_account_or_mode_are_refused_and_said_once(
-    tmp_path: Path, more: dict[str, Any]
-) -> None:
-    async with served(tmp_path) as world:
-        for number in range(3):
-            body = event(f"evt_{number}", **more)
-            assert (await world.hook(body, signature(body)))[0] == 403
-        assert await world.stored() == {}
-        rows = await world.app.hub.store.fetch(people.LIST, {})
-        assert [row[1] for row in rows] == ["stranger"]
-
-
 async def test_nothing_is_promised_that_the_store_did_not_take(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,8 @@ PERIOD_MONTHS = {"month": 1, "quarter": 3, "year": 12}
 class OrderLine(Value, frozen=True):
     """One sold line. `unit_price` is the net price per unit and billing period (recurring) or per unit (one-time),
     before discount; `net_minor` is quantity x unit price less discount, as the CRM states it; `charge` is
-    `recurring` or `one_time`; `currency` only where the CRM keeps one per line."""
+    `recurring`, `one_time` or `metered` (what will be used, at billing's own price: nothing of it is contracted);
+    `currency` only where the CRM keeps one per line."""
 
     id: str
     product: str
@@ -120,8 +121,10 @@ def contracted_minor(
 
     `net_minor` is the net of one billing period. It counts for the term's billing periods (a part of one in part,
     rounded half up once, at the end); the term is start to the exclusive `end`, else `term_months`. One period counts
-    where the contract has no end, where the frequency is not one of `PERIOD_MONTHS`, and of every charge but a
-    recurring one."""
+    where the contract has no end, where the frequency is not one of `PERIOD_MONTHS`, and of a one-time charge; what
+    will be used counts for nothing, because nobody knows it."""
+    if charge == "metered":
+        return 0
     months = PERIOD_MONTHS.get(frequency)
     if charge != "recurring" or months is None:
         return net_minor

@@ -161,9 +161,22 @@ class ApproveWrite(Value, frozen=True, tag_field="write", tag="approve.v1", omit
     applies_to: tuple[tuple[str, int], ...] = ()
 
 
+class UsageWrite(Value, frozen=True, tag_field="write", tag="usage.v1"):
+    """Report to a meter of billing what a customer used at a moment (aware UTC). `customer` is billing's id; the id of
+    `source` is the identifier that names this report for good; `quantity` is in the meter's unit."""
+
+    source: Ref
+    customer: str
+    meter: str
+    quantity: Decimal
+    at: datetime
+
+
 Write: TypeAlias = (
-    CustomerWrite | SubscriptionWrite | DocumentWrite | PaymentWrite | RefundWrite | ApproveWrite
+    CustomerWrite | SubscriptionWrite | DocumentWrite | PaymentWrite | RefundWrite | ApproveWrite | UsageWrite
 )
+# What leaves no document of its own outside: it stands in the ledger of effects alone.
+BARE = (ApproveWrite, UsageWrite)
 _decoder: msgspec.json.Decoder[Write] = msgspec.json.Decoder(Write)
 
 

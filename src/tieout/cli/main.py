@@ -23,6 +23,7 @@ from tieout.cli import (
     connecting,
     examining,
     logs,
+    metering,
     preparing,
     reading,
     replaying,
@@ -141,6 +142,7 @@ app.command("status")(reading.status)
 app.add_typer(resolving.app, name="exceptions")
 app.add_typer(approving.app, name="approvals")
 app.command("replay")(replaying.replay)
+app.add_typer(metering.app, name="usage")
 app.add_typer(telling.app, name="outbox")
 app.add_typer(auditing.app, name="audit")
 app.command("books")(booking.books)

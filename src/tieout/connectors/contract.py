@@ -155,6 +155,18 @@ class ListedLine(Value, frozen=True):
     status: str = ""
 
 
+class UsedLine(Value, frozen=True):
+    """One line of an invoice that bills usage: what was billed of [start, end), and what the meter holds of it now."""
+
+    line: str
+    customer: str
+    meter: str
+    start: datetime
+    end: datetime
+    billed: Decimal
+    metered: Decimal
+
+
 class LedgerBalance(Value, frozen=True):
     """What moved on one account in one period of one entity, in the functional currency (debit positive), and
     beside it the sum of the subledger's documents where the account is a control account."""
@@ -320,6 +332,13 @@ class LineLister(Protocol, metaclass=Capability):
     """Every contract line as CRM or billing holds it. Raises Failure."""
 
     def contract_lines(self) -> AsyncIterator[ListedLine]: ...
+
+
+@runtime_checkable
+class UsageReader(Protocol, metaclass=Capability):
+    """What usage an invoice was made of. Raises NotFound, Failure."""
+
+    async def usage_of(self, invoice: str) -> tuple[UsedLine, ...]: ...
 
 
 @runtime_checkable

@@ -11,10 +11,10 @@ import structlog
 
 from tieout.canonical.ids import parse_ref
 from tieout.canonical.model import encode
-from tieout.canonical.outcome import Found
+from tieout.canonical.outcome import Failure, Found
 from tieout.canonical.write import decode_write
 from tieout.connectors.contract import Keys, Writer
-from tieout.engine import delivering, invariants, pinning, redelivering, releasing
+from tieout.engine import delivering, invariants, pinning, redelivering, releasing, usage
 from tieout.engine.hub import Hub
 from tieout.engine.keys import content_hash, lane_of, wire_key
 from tieout.engine.lane import Replay, key_name
@@ -149,7 +149,7 @@ async def _release_blocker(hub: Hub, found: Mapping[str, Any], actor: str) -> di
         "now": now,
         "resolution": f"released by {actor} after a canary",
     }
-    await hub.store.commit([*steps, (people.RESOLVE, gone)])
+    await hub.store.commit([*steps, (people.RESOLVE_BLOCKER, gone)])
     return {"canary": [row[0] for row in canary], "released": [row[0] for row in rest]}
 
 
@@ -325,12 +325,27 @@ async def _enable_receiver(hub: Hub, arguments: Mapping[str, Any], actor: str) -
     return {"receiver": name, "pending": waiting}
 
 
+async def _report_usage(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
+    """Take rows of usage, all or none; each is reported by a run of its own."""
+    try:
+        name, rows = str(arguments["connection"]), usage.rows_of(arguments["rows"])
+        audit = _audit(
+            hub, actor, "usage.report", name, f"{len(rows)} rows of {arguments.get('file', '')}"[:500]
+        )
+        return dict(await usage.accept(hub, name, rows, audit))
+    except (msgspec.ValidationError, usage.Unfit) as error:
+        raise CommandRefused(str(error)) from error
+    except Failure as failure:
+        raise CommandRefused(f"billing cannot be asked now: {failure}") from failure
+
+
 COMMANDS: dict[str, Command] = {
     "exceptions.retry": retry,
     "exceptions.resolve": resolve,
     "exceptions.defer": defer,
     "approvals.decide": decide,
     "replay": replay,
+    "usage.report": _report_usage,
     "outbox.replay": _replay_outbox,
     "outbox.enable": _enable_receiver,
 }

@@ -21,7 +21,7 @@ from tieout.canonical.outcome import (
     Rejected,
     SendOutcome,
 )
-from tieout.canonical.write import ApproveWrite, DocumentWrite, Write, decode_write, encode_write
+from tieout.canonical.write import BARE, ApproveWrite, DocumentWrite, Write, decode_write, encode_write
 from tieout.connectors.contract import Approver, Verifier, Writer
 from tieout.engine import announcing, restoring
 from tieout.engine.keys import content_hash, document_key
@@ -83,7 +83,7 @@ async def create(
             receipt = await _as_it_stands(run, row, write, raw, hashed, facts)
         else:
             receipt = await _settle(run, row, write, outcome, facts)
-    return receipt if isinstance(write, ApproveWrite) else await _verified(run, row, receipt, facts, write)
+    return receipt if isinstance(write, BARE) else await _verified(run, row, receipt, facts, write)
 
 
 async def _as_it_stands(
@@ -92,7 +92,7 @@ async def _as_it_stands(
     """The receipt of an effect that the ledger has: as it was confirmed, out of its doubt, or sent now."""
     if row.state == "CONFIRMED":
         receipt = receipt_of(row)
-        if row.effect_key not in run.documents and not isinstance(write, ApproveWrite):
+        if row.effect_key not in run.documents and not isinstance(write, BARE):
             # Confirmed by evidence: the document is known, but not yet bound.
             frozen = decode_write(unseal(run, row))
             await run.commit(*_bound(run, row, frozen, receipt))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from tieout.canonical.outcome import Failure, Misconfigured
-from tieout.connectors.contract import ChangeFeed, FeedPage
+from tieout.connectors.contract import ChangeFeed, FeedPage, OtherAccount
 from tieout.engine import pinning, restoring
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Connection, Hub
@@ -35,7 +35,10 @@ async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
             page = await feed.poll(cursor)
         except Failure as failure:
             log.warning("feed_failed", connection=connection.name, outcome=str(failure.outcome)[:300])
-            if isinstance(failure.outcome, Misconfigured) and not pinning.parked(connection):
+            if isinstance(failure.__cause__, OtherAccount):
+                # It is one of the events that says so, as a webhook would; who signs in is asked no more.
+                await pinning.park(hub, connection, failure.__cause__)
+            elif isinstance(failure.outcome, Misconfigured) and not pinning.parked(connection):
                 await _refused(hub, connection, failure.outcome)
             return taken
         if not hub.feeds.get(connection.name):

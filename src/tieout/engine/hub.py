@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tieout.canonical.journal import AccountingPeriod
+from tieout.canonical.outcome import Misconfigured
 from tieout.connectors.contract import Limits, World
 from tieout.engine.budget import Budget
 from tieout.engine.metrics import Metrics
@@ -41,6 +42,8 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     seal_seconds: int = 30
     command_poll_real_seconds: float = 0.2
     permit_poll_real_seconds: float = 2.0
+    # How long a process works on at most that did not itself see the stranger for whom a connection is parked.
+    stranger_poll_real_seconds: float = 2.0
     # How often at least a worker looks for lanes that other processes made ready.
     claim_poll_real_seconds: float = 1.0
     echo_suppression: bool = True
@@ -84,6 +87,8 @@ class Hub(msgspec.Struct, kw_only=True):
     gatherings: dict[tuple[str, str], Any] = {}
     # Whether a feed answered this process when it was last asked; one that never was is missing.
     feeds: dict[str, bool] = {}
+    # Connections that are parked because of what a stranger sent, as this process saw it last.
+    strangers: Mapping[str, Misconfigured] = {}
     # Swept copies of accounting periods: (ERP connection, subsidiary) -> (when, periods).
     periods: dict[tuple[str, str], tuple[datetime, tuple[AccountingPeriod, ...]]] = {}
 

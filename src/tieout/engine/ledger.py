@@ -7,6 +7,7 @@ import msgspec
 from tieout.canonical.ids import Ref
 from tieout.canonical.outcome import Receipt
 from tieout.canonical.write import (
+    BARE,
     ApproveWrite,
     CustomerWrite,
     DocumentWrite,
@@ -14,6 +15,7 @@ from tieout.canonical.write import (
     Postable,
     RefundWrite,
     SubscriptionWrite,
+    UsageWrite,
     Write,
 )
 from tieout.engine.keys import need_key
@@ -112,6 +114,8 @@ def kind_of(write: Write) -> str:
             return "refund"
         case ApproveWrite():
             return write.kind
+        case UsageWrite():
+            return "usage"
 
 
 def document_row(
@@ -144,7 +148,7 @@ def document_row(
 
 def binding_steps(effect: EffectRow, write: Write, receipt: Receipt, now: int) -> list[Step]:
     """Recorded in the commit that confirms a create: the document, its ids in the crosswalk, the need it meets."""
-    if isinstance(write, ApproveWrite):
+    if isinstance(write, BARE):
         return []
     document = document_row(effect, write, receipt)
     kind = document.kind

@@ -3,6 +3,10 @@
 A connection that answers as somebody else processes nothing: every call is refused before a byte leaves, its feed is
 not polled, its webhooks are turned away, and an exception says so. A sandbox copied from production, a key pasted into
 the wrong section: both look healthy until the first invoice stands in the wrong books.
+
+So does one that a *stranger* has our secret of: a webhook that is signed as ours and tells of another organisation,
+account or mode. Sign-in cannot show that, so it is kept as a record, which every process of the hub looks at, and only
+a person takes it away. What is not signed parks nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from tieout.canonical.outcome import (
     Rejected,
     Transient,
 )
-from tieout.connectors.contract import Checker, Finding, Identity, connection_blocked
+from tieout.connectors.contract import Checker, Finding, Identity, OtherAccount, connection_blocked
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Connection, Hub
 from tieout.store import lanes, people, records
@@ -32,6 +36,9 @@ from tieout.store.statements import Step, StoreUnavailable
 
 log = structlog.get_logger("tieout.pinning")
 _identities = msgspec.json.Decoder(Identity)
+_outcomes = msgspec.json.Decoder(Misconfigured)
+# The record of a stranger, by connection.
+_STRANGER = "stranger"
 # Real seconds that a start waits for the other sides (less under a short lease, which nobody renews yet); who has not
 # answered by then is asked again beside the work.
 _PATIENCE_SECONDS = 10
@@ -39,7 +46,7 @@ _AGAIN_SECONDS = (1, 2, 5, 10, 30, 60)
 _NOT_YET = "it is not known yet who answers at this connection"
 
 _READS = (
-    "poll fetch read_back statuses verify_document documents contract_lines balances periods codes credit_hold"
+    "poll fetch read_back statuses verify_document documents contract_lines balances periods codes credit_hold usage_of"
 ).split()
 _WRITES = ("send", "assign")
 _KEPT = ("identity check operations approves precheck poll_seconds assign_traits usage name").split()
@@ -94,7 +101,11 @@ def parked(connection: Connection) -> str:
 
 async def begin(hub: Hub) -> None:
     """Pin every connection, or hold it; waits a little for answers. `watch` goes on with who did not answer."""
-    asked = [connection for connection in hub.connections.values() if isinstance(inner(connection), Checker)]
+    asked = [
+        connection
+        for connection in hub.connections.values()
+        if isinstance(inner(connection), Checker) and connection.name not in hub.strangers
+    ]
     for connection in asked:
         connection.api = Held(inner(connection), Transient(reason=_NOT_YET))
     asking = [asyncio.ensure_future(settle(hub, connection)) for connection in asked]
@@ -113,9 +124,18 @@ async def begin(hub: Hub) -> None:
 
 
 async def watch(hub: Hub) -> None:
-    """Ask again who answers at the connections that are held, until none is."""
+    """Ask again who answers at the connections that are held, and follow what other processes park; for ever."""
+    await asyncio.gather(_ask_again(hub), follow(hub))
+
+
+async def _ask_again(hub: Hub) -> None:
     tries = 0
-    while held := [one for one in hub.connections.values() if isinstance(one.api, Held)]:
+    while True:
+        held = [one for one in hub.connections.values() if isinstance(one.api, Held)]
+        if not held:
+            tries = 0
+            await hub.clock.sleep_real(hub.policy.stranger_poll_real_seconds)
+            continue
         await hub.clock.sleep(_AGAIN_SECONDS[min(tries, len(_AGAIN_SECONDS) - 1)])
         tries += 1
         for connection in held:
@@ -125,7 +145,7 @@ async def watch(hub: Hub) -> None:
 async def settle(hub: Hub, connection: Connection) -> None:
     """Ask who answers: let the connection go, hold it for a while, or park it and say so."""
     try:
-        outcome = await _verdict(hub, connection)
+        outcome = hub.strangers.get(connection.name) or await _verdict(hub, connection)
         if outcome is None:
             await _let_go(hub, connection)
         else:
@@ -147,16 +167,96 @@ async def is_another(hub: Hub, connection: Connection) -> bool:
 
 
 async def retest(hub: Hub, blocker: str) -> str:
-    """Test a parked connection's cause again; answers what is still wrong, or nothing."""
+    """Test a parked connection's cause again, for a person; answers what is still wrong, or nothing. What a stranger
+    sends cannot be tested: the person says that it has ended, and the next of it parks the connection again."""
     scope, _, name = blocker.partition("|")
     connection = hub.connections.get(name)
-    if scope != "connection" or connection is None or not parked(connection):
+    if scope != "connection" or connection is None:
         return ""
-    await settle(hub, connection)
-    return parked(connection)
+    await look(hub)
+    if not parked(connection):
+        return ""
+    if name not in hub.strangers:
+        await settle(hub, connection)
+        return parked(connection)
+    wrong = await _verdict(hub, connection)
+    if wrong is not None:
+        return wrong.message if isinstance(wrong, Misconfigured) else wrong.reason
+    forgotten = (records.FORGET, {"kind": _STRANGER, "key": name})
+    seen = _audit(hub, "connection.released", connection, "a person has seen to the stranger")
+    await hub.store.commit([forgotten, seen])
+    hub.strangers = {key: value for key, value in hub.strangers.items() if key != name}
+    connection.api = inner(connection)
+    log.info("connection_released", connection=name)
+    # What runs next may run in another process, which has not seen it yet.
+    await hub.clock.sleep_real(2 * hub.policy.stranger_poll_real_seconds)
+    return ""
+
+
+# -- strangers ----------------------------------------------------------------------------------------------------
+async def park(hub: Hub, connection: Connection, stranger: OtherAccount) -> None:
+    """Something that is signed as ours tells of another organisation, account or mode: nothing of this connection is
+    processed until a person has seen to it. Raises StoreUnavailable, and then nothing is parked."""
+    name, wrong = connection.name, stranger.outcome
+    remedy = f"{wrong.remedy}; then `tieout exceptions resolve ID`"
+    kept = connection_blocked(name, wrong.message, remedy)
+    box = hub.keyring.seal(encode(kept), f"records|{_STRANGER}|{name}")
+    mark = {"kind": _STRANGER, "key": name, "body": box, "now": hub.now(), "trace": ""}
+    told = {"blocker": f"connection|{name}", "cause": kept.message, "remedy": kept.remedy}
+    # Where a sign-in that failed has opened the exception before, it tells of the stranger from now on.
+    opened = [*_exception(hub, kept), (people.RETELL, told)]
+    await hub.store.commit(
+        [(records.SAVE, mark), *opened, _audit(hub, "connection.parked", connection, kept.message)]
+    )
+    hub.strangers = {**hub.strangers, name: kept}
+    await _hold(hub, connection, kept)
+
+
+async def follow(hub: Hub, *, ask: bool = True) -> None:
+    """Hold and let go as the processes of this hub find strangers and people see to them; for ever."""
+    while True:
+        try:
+            await look(hub, ask=ask)
+        except StoreUnavailable as error:
+            log.warning("store_unavailable", reason=str(error))
+        except Exception:
+            log.exception("strangers_not_followed")
+        await hub.clock.sleep_real(hub.policy.stranger_poll_real_seconds)
+
+
+async def look(hub: Hub, *, ask: bool = True) -> None:
+    """One look at the records of strangers. `ask`: who answers is asked before a connection is let go; a process that
+    only takes webhooks asks nobody."""
+    before = hub.strangers
+    strangers = await _strangers(hub)
+    if hub.strangers is not before:
+        return  # this process parked one or let one go meanwhile: what was read may be older than that
+    hub.strangers = strangers
+    # To let one go takes an answer from outside: first those that must stop.
+    for name in sorted(before.keys() | strangers.keys(), key=lambda one: one not in strangers):
+        connection = hub.connections.get(name)
+        if connection is None or before.get(name) == strangers.get(name):
+            continue
+        if ask or name in strangers:
+            await settle(hub, connection)
+        else:
+            connection.api = inner(connection)
+    for kept in strangers.values() if ask else ():
+        # Parked between the last look of who resolved it and its end: no connection stands still without an exception.
+        await hub.store.commit(_exception(hub, kept))
+
+
+async def _strangers(hub: Hub) -> dict[str, Misconfigured]:
+    rows = await hub.store.fetch(records.ALL, {"kind": _STRANGER})
+    return {
+        name: _outcomes.decode(hub.keyring.unseal(bytes(box), f"records|{_STRANGER}|{name}"))
+        for name, box, _, _ in rows
+    }
 
 
 async def _verdict(hub: Hub, connection: Connection) -> Transient | Misconfigured | None:
+    if not isinstance(inner(connection), Checker):
+        return None
     asked = await _ask(connection)
     if not isinstance(asked, Identity):
         return asked
@@ -226,15 +326,21 @@ async def _hold(hub: Hub, connection: Connection, outcome: Transient | Misconfig
     if was == outcome:
         return
     log.error("connection_parked", connection=connection.name, reason=outcome.message)
-    opened = exception(
+    if hub.strangers.get(connection.name) == outcome:
+        return  # told with its record
+    audit = _audit(hub, "connection.parked", connection, outcome.message)
+    await hub.store.commit([*_exception(hub, outcome), audit])
+
+
+def _exception(hub: Hub, parked: Misconfigured) -> list[Step]:
+    return exception(
         hub,
         "blocked_connection",
-        connection.name,
-        outcome.message,
-        outcome.remedy,
-        blocker=f"connection|{connection.name}",
+        parked.key,
+        parked.message,
+        parked.remedy,
+        blocker=f"connection|{parked.key}",
     )
-    await hub.store.commit([*opened, _audit(hub, "connection.parked", connection, outcome.message)])
 
 
 async def _let_go(hub: Hub, connection: Connection) -> None:
@@ -269,6 +375,9 @@ def _audit(hub: Hub, action: str, connection: Connection, detail: str) -> Step:
 async def finding(hub: Hub, connection: Connection) -> Finding:
     """What `check` says of a connection's pin; pins nothing."""
     subject = f"{connection.name} identity"
+    if stranger := (await _strangers(hub)).get(connection.name):
+        message = f"parked: {stranger.message}"
+        return Finding(level="error", subject=subject, message=message, remedy=stranger.remedy)
     ask: Callable[[], Awaitable[Any]] | None = getattr(inner(connection), "identity", None)
     if ask is None:
         return Finding(level="warning", subject=subject, message="this connector cannot say who answers")

@@ -12,7 +12,7 @@ from tieout.canonical.decision import MissingRule
 from tieout.connectors.contract import Finding
 from tieout.masterdata.tables import RECOGNITIONS, MasterData
 
-NEEDED = {"recurring": ("deferred", "immediate"), "one_time": ("immediate",)}
+NEEDED = {"recurring": ("deferred", "immediate"), "one_time": ("immediate",), "metered": ("immediate",)}
 ACCOUNTS = ("receivables", "clearing", "bank", "tax_payable", "bad_debt")
 
 # What a finding is about, and a look-up that raises MissingRule where the hole is.

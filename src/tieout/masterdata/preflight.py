@@ -16,7 +16,7 @@ from tieout.masterdata.fault import Fault
 from tieout.masterdata.hierarchy import by_ref, decide_payer, lineage
 
 FREQUENCIES = ("month", "quarter", "year")
-RECOGNITION = {"recurring": "deferred", "one_time": "immediate"}
+RECOGNITION = {"recurring": "deferred", "one_time": "immediate", "metered": "immediate"}
 
 
 class CreditStanding(Value, frozen=True):
@@ -177,7 +177,7 @@ def _lines(order: Order) -> Iterator[Fault]:
         if line.charge not in RECOGNITION:
             yield Fault(
                 code="charge",
-                message=f"{where}: whether it recurs or is charged once is not said ({line.charge or 'empty'}).",
+                message=f"{where}: how it is charged (recurring, once, by use) is not said ({line.charge or 'empty'}).",
                 remedy="Set the charge type of the product.",
                 field="charge",
                 line=line.id,

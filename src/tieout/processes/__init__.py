@@ -9,6 +9,7 @@ from tieout.processes.bill_invoice import bill_invoice
 from tieout.processes.close_won import close_won
 from tieout.processes.credit_invoice import credit_invoice
 from tieout.processes.refund_payment import refund_payment
+from tieout.processes.report_usage import report_usage
 from tieout.processes.sync_account import sync_account
 from tieout.processes.watch_dispute import watch_dispute
 
@@ -23,5 +24,6 @@ PROCESSES: dict[str, Process] = {
         credit_invoice,
         refund_payment,
         watch_dispute,
+        report_usage,
     )
 }

@@ -149,7 +149,8 @@ ALL: tuple[Invariant, ...] = (
         _query(
             "unbound",
             """SELECT effects.effect_key, lanes.state FROM effects JOIN lanes ON lanes.lane_id = effects.lane_id
-               WHERE effects.state = 'CONFIRMED' AND effects.operation NOT LIKE '%.post' AND lanes.state = 'idle'
+               WHERE effects.state = 'CONFIRMED' AND effects.operation NOT LIKE '%.post'
+               AND effects.operation <> 'usage.report' AND lanes.state = 'idle'
                AND NOT EXISTS (SELECT 1 FROM documents WHERE documents.effect_key = effects.effect_key) LIMIT 20""",
         ),
     ),

@@ -21,6 +21,12 @@ OPEN = Statement(
        WHERE NOT EXISTS (SELECT 1 FROM exceptions WHERE code = :code AND lane_id = :lane_id AND blocker = :blocker
          AND effect_key = :effect_key AND state <> 'resolved')""",
 )
+# A connection that is blocked already, and is blocked for another reason from now on.
+RETELL = Statement(
+    "exceptions.retell",
+    """UPDATE exceptions SET cause = :cause, remedy = :remedy
+       WHERE code = 'blocked_connection' AND blocker = :blocker AND state <> 'resolved'""",
+)
 COLUMNS = (
     "exception_id, code, lane_id, blocker, document, number, entity, currency, amount_minor, cause, remedy, state, "
     "owner, "

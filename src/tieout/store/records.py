@@ -8,6 +8,14 @@ SAVE = Statement(
        ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at""",
     rows=1,
 )
+# Only what was not there: what is kept so never changes.
+KEEP = Statement(
+    "records.keep",
+    """INSERT INTO records (kind, key, body, updated_at, trace) VALUES (:kind, :key, :body, :now, :trace)
+       ON CONFLICT (kind, key) DO NOTHING""",
+    rows=1,
+)
+FORGET = Statement("records.forget", "DELETE FROM records WHERE kind = :kind AND key = :key")
 LOAD = Statement(
     "records.load",
     "SELECT body, updated_at, trace FROM records WHERE kind = :kind AND key = :key",

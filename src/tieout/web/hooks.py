@@ -13,12 +13,10 @@ import msgspec
 import structlog
 
 from tieout.canonical.change import ChangeEvent
-from tieout.canonical.outcome import Misconfigured
-from tieout.connectors.contract import Forged, Inbound, Malformed, WebhookAnswer
+from tieout.connectors.contract import Forged, Inbound, Malformed, OtherAccount, WebhookAnswer
 from tieout.engine import inbox, pinning
-from tieout.engine.exceptions import exception
 from tieout.engine.hub import Connection, Hub
-from tieout.store.statements import Step, StoreUnavailable
+from tieout.store.statements import StoreUnavailable
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -102,15 +100,16 @@ class Hooks:
             return
         try:
             events = api.parse(body, now)
-        except Malformed as malformed:
-            await self._malformed(connection.name, malformed, send)
-            return
-        try:
             await self._accept(events)
+        except OtherAccount as stranger:
+            await self._stranger(connection, stranger, send)
+            return
+        except Malformed as malformed:
+            self._malformed(connection.name, malformed)
+            await refuse(send, 400, str(malformed))
+            return
         except StoreUnavailable as error:
-            # Not stored, so not accepted: the sender keeps it and sends again.
-            log.warning("store_unavailable", connection=connection.name, reason=str(error))
-            await refuse(send, 503, "the store cannot take it now; send it again", ("retry-after", "5"))
+            await self._unavailable(connection.name, error, send)
             return
         self._wake()
         answer = getattr(api, "answer", _TAKEN)
@@ -122,24 +121,26 @@ class Hooks:
         self._hub.metrics.forged.labels(name).inc()
         log.warning("webhook_forged", connection=name, reason=str(forged))
 
-    async def _malformed(self, name: str, malformed: Malformed, send: Send) -> None:
-        """Signed, but not what the vendor documents; or of another account, which a person must hear of."""
+    def _malformed(self, name: str, malformed: Malformed) -> None:
+        """Signed, but not what the vendor documents: nothing is kept of it."""
         self._hub.metrics.events.labels(name, "malformed").inc()
         log.warning("webhook_malformed", connection=name, reason=str(malformed))
-        wrong = getattr(malformed, "outcome", None)
-        if not isinstance(wrong, Misconfigured):
-            await refuse(send, 400, str(malformed))
-            return
+
+    async def _stranger(self, connection: Connection, stranger: OtherAccount, send: Send) -> None:
+        """Signed as ours, and of another account or mode: it is refused, and the connection is parked."""
+        self._malformed(connection.name, stranger)
         try:
-            await self._hub.store.commit(_stranger(self._hub, name, wrong))
+            await pinning.park(self._hub, connection, stranger)
         except StoreUnavailable as error:
-            log.warning("store_unavailable", connection=name, reason=str(error))
-        await refuse(send, 403, str(malformed))
+            await self._unavailable(connection.name, error, send)
+            return
+        await refuse(send, 403, str(stranger))
 
-
-def _stranger(hub: Hub, name: str, wrong: Misconfigured) -> list[Step]:
-    """The exception of events that another account, or the other mode, sends to this connection: one, however many."""
-    return exception(hub, "stranger", name, wrong.message, wrong.remedy, blocker=f"webhooks|{name}")
+    @staticmethod
+    async def _unavailable(name: str, error: StoreUnavailable, send: Send) -> None:
+        """Not stored, so not accepted: the sender keeps it and sends again."""
+        log.warning("store_unavailable", connection=name, reason=str(error))
+        await refuse(send, 503, "the store cannot take it now; send it again", ("retry-after", "5"))
 
 
 async def _read(scope: Scope, receive: Receive, most: int) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 
 from tieout.app import App
+from tieout.engine import pinning
 from tieout.settings import ConfigurationError
 from tieout.system import Listening, listen
 from tieout.web.app import Web
@@ -36,6 +37,8 @@ async def serve(app: App, *, work: bool, web: bool = True, ready: Callable[[str]
     server = _server(app, work=work) if listening is not None else None
     serving: asyncio.Task[None] | None = None
     working: asyncio.Task[None] | None = None
+    # A process that works follows by itself.
+    following = None if work else asyncio.create_task(pinning.follow(app.hub, ask=False))
     try:
         await app.check_buffer()
         if work:
@@ -57,6 +60,9 @@ async def serve(app: App, *, work: bool, web: bool = True, ready: Callable[[str]
             await asyncio.gather(serving, return_exceptions=True)
         if listening is not None:
             listening.close()
+        if following is not None:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
         await (app.stop() if work else app.close())
         if working is not None:
             await asyncio.gather(working, return_exceptions=True)

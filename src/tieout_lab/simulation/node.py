@@ -81,6 +81,7 @@ class Node:
                 command_poll_real_seconds=15.0,
                 claim_poll_real_seconds=5.0,
                 permit_poll_real_seconds=30.0 if len(world.nodes) == 1 else 5.0,
+                stranger_poll_real_seconds=30.0 if len(world.nodes) == 1 else 5.0,
                 seal_seconds=120,
                 # Deaths are drawn here, whatever the process had in hand.
                 most_crashes=1_000_000,

@@ -210,6 +210,9 @@ def test_another_org_is_refused() -> None:
     with pytest.raises(OtherAccount):
         messages().parse(body(f"{NOTE}/{DEAL}", org="00DRM000000zzzzEAA"), NOW)
     assert messages().parse(body(f"{NOTE}/{DEAL}", org=ORG[:15]), NOW)
+    with pytest.raises(Malformed, match="no id") as caught:
+        messages().parse(body(f"{NOTE}/{DEAL}", org="00D-or-so"), NOW)
+    assert not isinstance(caught.value, OtherAccount)
 
 
 BOMB = b'<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><x>&b;</x>'

@@ -117,11 +117,11 @@ def test_currencies(currency: str, total: str, minor: int) -> None:
 def test_unknown_words_are_pending() -> None:
     row, _ = golden("order__two_lines")
     row["Billing_Frequency__c"] = "Semiannual"
-    row["OpportunityLineItems"]["records"][0]["Product2"]["Charge_Type__c"] = "Usage"
+    row["OpportunityLineItems"]["records"][0]["Product2"]["Charge_Type__c"] = "Barter"
     row["OpportunityLineItems"]["records"][1]["Product2"]["Charge_Type__c"] = None
     order = order_of(row)
     assert order.frequency == "pending: Semiannual"
-    assert [line.charge for line in order.lines] == ["pending: Usage", "pending"]
+    assert [line.charge for line in order.lines] == ["pending: Barter", "pending"]
     assert order_of(row | {"Billing_Frequency__c": None}).frequency == ""
 
 

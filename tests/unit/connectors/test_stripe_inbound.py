@@ -156,11 +156,19 @@ def test_an_echo_changes_nothing_but_our_metadata(previous: Any, echo: bool) -> 
     assert change.echo is echo
 
 
-@pytest.mark.parametrize("more", [{"livemode": True}, {"account": "acct_other"}, {"livemode": None}])
+@pytest.mark.parametrize("more", [{"livemode": True}, {"account": "acct_other"}])
 def test_another_account_or_mode_is_refused_and_says_what_to_do(more: dict[str, Any]) -> None:
     with pytest.raises(OtherAccount) as caught:
         inbound().parse(event("invoice.paid", {"id": "in_1"}, **more), NOW)
     assert (caught.value.outcome.scope, caught.value.outcome.key) == ("connection", "stripe-us")
+    assert "evt_1" in caught.value.outcome.message
+
+
+@pytest.mark.parametrize("mode", [None, "false", 0])
+def test_an_event_that_does_not_say_its_mode_is_no_stranger(mode: Any) -> None:
+    with pytest.raises(Malformed) as caught:
+        inbound().parse(event("invoice.paid", {"id": "in_1"}, livemode=mode), NOW)
+    assert not isinstance(caught.value, OtherAccount)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ FEEDS = ("sweep", "pubsub")
 PUBSUB_PACKAGES = ("grpc", "google.protobuf", "fastavro")
 SHORTEST_SECRET = 32
 FREQUENCIES = {"Monthly": "month", "Quarterly": "quarter", "Annual": "year"}
-CHARGES = {"Recurring": "recurring", "One-Time": "one_time"}
+CHARGES = {"Recurring": "recurring", "One-Time": "one_time", "Usage": "metered"}
 SHARED_HOSTS = frozenset({"login.salesforce.com", "test.salesforce.com"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 

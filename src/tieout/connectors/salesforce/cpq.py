@@ -307,7 +307,8 @@ LINE_NUMBERS = (
 
 
 def map_listed_quote_line(row: Row, org: Org) -> ListedLine | None:
-    """A sold quote line as a listing shows it; None for a part of a bundle without a price. One that cannot be money
+    """A sold quote line as a listing shows it; None for a part of a bundle without a price, and for
+    what is metered: nothing of it was sold. One that cannot be money
     or has no period's price is marked `pending`: one bad line must not hide all others."""
     name, cpq = org.config.cpq.name, org.config.cpq
     quote = wire.parent(row, cpq.parent("Quote"))
@@ -322,6 +323,8 @@ def map_listed_quote_line(row: Row, org: Org) -> ListedLine | None:
         status = "pending: finer than the minor unit"
     rounded = dict(row) | {name("NetTotal"): Decimal(net_minor).scaleb(-exponent(currency))}
     line = _quote_line(rounded, quote, currency, org)
+    if line.charge == "metered":
+        return None
     unit = line.unit_price
     recurring = line.charge == "recurring"
     if recurring:

@@ -73,13 +73,16 @@ class OutboundMessages:
         """The records that a message names, each notification once. Raises Malformed."""
         message = _message(body)
         organisation = _text(message, f"{OUTBOUND}OrganizationId")
+        if not is_record_id(organisation):
+            raise Malformed("OrganizationId is no id")
         if id18(organisation[:15]) != self._config.org_id:
             raise OtherAccount(
                 connection_blocked(
                     self._name,
-                    f"an Outbound Message of org {organisation[:18]!r}, but the connection is pinned to "
+                    f"an Outbound Message of org {organisation}, but the connection is pinned to "
                     f"{self._config.org_id}",
-                    "point that org's Outbound Message at a connection of its own",
+                    "point that org's Outbound Message at a connection of its own, or, where it is a copy of this one,"
+                    " give this connection's address a new secret",
                 )
             )
         notifications = message.findall(f"{OUTBOUND}Notification")

@@ -46,11 +46,13 @@ class Listings:
             by_line = reductions_by_line(taken)
             query, numbers, flags = order_contract_query(org, reductions=False)
             async for row in self._rows(query, numbers, flags):
-                yield _mapped(row, lambda each: map_listed_item(each, by_line, org))
+                if (line := _mapped(row, lambda each: map_listed_item(each, by_line, org))) is not None:
+                    yield line
         else:
             numbers = contract_numbers(org)
             async for row in self._rows(contract_query(org), numbers, frozenset()):
-                yield _mapped(row, lambda each: map_contract_line(each, org))
+                if (line := _mapped(row, lambda each: map_contract_line(each, org))) is not None:
+                    yield line
 
     async def _rows(
         self, query: str, numbers: frozenset[str], flags: frozenset[str]

@@ -199,9 +199,10 @@ def map_address(row: Row, kind: str, org: Org) -> Address:
 # -------------------------------------------------------------------------------------------------------- listings
 
 
-def map_contract_line(row: Row, org: Org) -> ListedLine:
-    """A sold line with its deal as a listing shows it. An amount finer than the currency is rounded half up and
-    marked `pending`, and a deal without currency is counted in hundredths: one bad line must not hide all others."""
+def map_contract_line(row: Row, org: Org) -> ListedLine | None:
+    """A sold line with its deal as a listing shows it; None for what is metered: nothing of it was sold. An amount
+    finer than the currency is rounded half up and marked `pending`, and a deal without currency is counted in
+    hundredths: one bad line must not hide all others."""
     names, deal = org.names, wire.parent(row, "Opportunity")
     currency = org.currency(deal) or NO_CURRENCY
     quantity = wire.number(row, "Quantity") or Decimal(0)
@@ -210,6 +211,8 @@ def map_contract_line(row: Row, org: Org) -> ListedLine:
     rounded = net_minor != total.scaleb(exponent(currency))
     product = wire.parent(row, "Product2")
     charge = map_word(wire.text(product, names.product_charge_type), org.config.charges)
+    if charge == "metered":
+        return None
     frequency = map_frequency(wire.text(deal, names.opportunity_frequency), org)
     start = wire.day(deal, names.opportunity_start)
     end = map_end(wire.day(deal, names.opportunity_end))

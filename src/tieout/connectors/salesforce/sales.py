@@ -211,7 +211,7 @@ def reductions_by_line(rows: Sequence[Row]) -> dict[str, tuple[Decimal, Decimal]
     return taken
 
 
-def map_listed_item(row: Row, taken: Mapping[str, tuple[Decimal, Decimal]], org: Org) -> ListedLine:
+def map_listed_item(row: Row, taken: Mapping[str, tuple[Decimal, Decimal]], org: Org) -> ListedLine | None:
     """A line of an activated order as a listing shows it: the same as a deal's line, dates from the order."""
     order = wire.parent(row, "Order")
     pieces, money = taken.get(wire.text(row, "Id"), (Decimal(0), Decimal(0)))

@@ -147,6 +147,16 @@ BEHAVIOURS = (
         "one-time lines carry the metadata given with them",
         "changelog 2025-08-27.basil",
     ),
+    _told(
+        "meter.identifier",
+        "a meter counts an identifier once within 24 hours or more; it takes what is 35 days old to 5 minutes ahead",
+        f"{API}/billing/meter-event/create",
+    ),
+    _assumed(
+        "meter.known",
+        "an identifier that was taken already is refused with 400 in words that say so: already exists, and which",
+        "the words are not published",
+    ),
     _assumed(
         "payment_record.invoices",
         "one payment record can be attached to several invoices, each with its part; the rest stays unattached",

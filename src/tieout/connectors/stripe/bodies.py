@@ -3,7 +3,9 @@ because Stripe refuses the same idempotency key with other parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
+from types import MappingProxyType
 
 import msgspec
 
@@ -18,6 +20,10 @@ from tieout.connectors.stripe.money import stripe_units
 from tieout.connectors.stripe.tax_ids import TAX_ID_TYPES
 
 MOST_ITEMS = 20
+METERED = "metered"
+# Stands for the price of a metered product where only the form of a request matters: it is looked up before it is sent.
+SOME_PRICE = "price"
+NO_PRICES: Mapping[str, str] = MappingProxyType({})
 VALUE_LENGTH = 500
 FIELD_LENGTH = 140
 INTERVALS = {"month": ("month", 1), "quarter": ("month", 3), "year": ("year", 1)}
@@ -73,12 +79,15 @@ def customer_body(write: CustomerWrite, keys: Keys, config: StripeConfig) -> For
     return body + metadata("metadata", values)
 
 
-def subscription_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig) -> Form:
-    """POST /v1/subscriptions: starts now, or started already. Raises Unsendable."""
+def subscription_body(
+    write: SubscriptionWrite, keys: Keys, config: StripeConfig, prices: Mapping[str, str] = NO_PRICES
+) -> Form:
+    """POST /v1/subscriptions: starts now, or started already. `prices`: product -> price of what is metered. Raises
+    Unsendable."""
     recurring, once = split(write)
     body: Form = [("customer", write.customer), ("currency", write.currency.lower())]
-    body += items("items", recurring, write, config, recurs=True)
-    body += items("add_invoice_items", once, write, config, recurs=False)
+    body += items("items", recurring, write, config, prices)
+    body += items("add_invoice_items", once, write, config, prices)
     body += billing(config)
     body += [
         ("days_until_due", str(write.days_until_due)),
@@ -93,7 +102,9 @@ def subscription_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig
     return body + metadata("metadata", values)
 
 
-def schedule_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig) -> Form:
+def schedule_body(
+    write: SubscriptionWrite, keys: Keys, config: StripeConfig, prices: Mapping[str, str] = NO_PRICES
+) -> Form:
     """POST /v1/subscription_schedules: one phase, from the start to the end of the term; a start that has passed is
     billed from then on. Raises Unsendable.
 
@@ -118,8 +129,8 @@ def schedule_body(write: SubscriptionWrite, keys: Keys, config: StripeConfig) ->
             (f"{phase}[duration][interval]", interval),
             (f"{phase}[duration][interval_count]", str(count)),
         ]
-    body += items(f"{phase}[items]", recurring, write, config, recurs=True)
-    body += items(f"{phase}[add_invoice_items]", once, write, config, recurs=False)
+    body += items(f"{phase}[items]", recurring, write, config, prices)
+    body += items(f"{phase}[add_invoice_items]", once, write, config, prices)
     body += [(f"{phase}{field(name)}", value) for name, value in billing(config)]
     body.append((f"{phase}[invoice_settings][days_until_due]", str(write.days_until_due)))
     body += po_number(f"{phase}[invoice_settings]", write)
@@ -135,9 +146,10 @@ def field(name: str) -> str:
 
 
 def split(write: SubscriptionWrite) -> tuple[list[SubscriptionWriteLine], list[SubscriptionWriteLine]]:
-    """Recurring and one-time lines. Raises Unsendable when Stripe cannot hold them in one subscription."""
-    recurring = [line for line in write.lines if line.charge == "recurring"]
-    once = [line for line in write.lines if line.charge != "recurring"]
+    """Lines that recur, metered ones among them, and one-time lines. Raises Unsendable when Stripe cannot hold them in
+    one subscription."""
+    recurring = [line for line in write.lines if line.charge in ("recurring", METERED)]
+    once = [line for line in write.lines if line.charge not in ("recurring", METERED)]
     if not recurring:
         raise Unsendable(
             "no_recurring_line", "a subscription needs a recurring line; invoice one-time lines by hand"
@@ -168,16 +180,20 @@ def items(
     lines: list[SubscriptionWriteLine],
     write: SubscriptionWrite,
     config: StripeConfig,
-    *,
-    recurs: bool,
+    prices: Mapping[str, str],
 ) -> Form:
-    """Lines with their negotiated prices, made inline: a price object of the catalogue would be the list price."""
+    """Lines with their negotiated prices, made inline: a price object of the catalogue would be the list price. What is
+    metered has the catalogue's, because no inline price names a meter, and no quantity."""
     body: Form = []
     interval, count = INTERVALS[write.frequency]
     currency = write.currency.lower()
     for place, line in enumerate(lines):
         item = f"{name}[{place}]"
         price = f"{item}[price_data]"
+        if line.charge == METERED:
+            body.append((f"{item}[price]", prices.get(product_id(line.product, config), SOME_PRICE)))
+            body += metadata(f"{item}[metadata]", {config.metadata.line: line.contract_line})
+            continue
         body += [
             (f"{price}[currency]", currency),
             (f"{price}[product]", product_id(line.product, config)),
@@ -185,7 +201,7 @@ def items(
             (f"{price}[tax_behavior]", "exclusive"),
             (f"{item}[quantity]", f"{line.quantity.quantize(Decimal(1)):f}"),
         ]
-        if recurs:
+        if line.charge == "recurring":
             body += [
                 (f"{price}[recurring][interval]", interval),
                 (f"{price}[recurring][interval_count]", str(count)),

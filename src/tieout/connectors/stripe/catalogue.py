@@ -7,6 +7,7 @@ import msgspec
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import Failure, Misconfigured, NotFound
 from tieout.connectors.contract import Finding, Identity
+from tieout.connectors.stripe import metering
 from tieout.connectors.stripe.client import Client
 from tieout.connectors.stripe.feed import TYPES
 from tieout.connectors.stripe.inbound import Inbound
@@ -56,7 +57,10 @@ class Directory:
         return False
 
     async def codes(self, kind: str) -> frozenset[str]:
-        """Our codes of the active products; nothing of other kinds. Raises Failure."""
+        """Our codes of the active products, event names of the active meters that take the usual payload; nothing of
+        other kinds. Raises Failure."""
+        if kind == "meter":
+            return await metering.meters(self._client)
         if kind != "product":
             return frozenset()
         found = await self._client.every(

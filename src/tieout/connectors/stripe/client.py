@@ -24,7 +24,7 @@ from tieout.connectors.contract import Keys, World
 from tieout.connectors.http import Http
 from tieout.connectors.stripe.config import StripeConfig
 from tieout.connectors.stripe.pace import Pace
-from tieout.connectors.stripe.wire import Error, ErrorBody, Thing
+from tieout.connectors.stripe.wire import Error, ErrorBody, Made, Thing
 from tieout.ports import Response, TransportError
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Page(msgspec.Struct, Generic[T]):
 
 
 _errors = msgspec.json.Decoder(ErrorBody)
-_things = msgspec.json.Decoder(Thing)
+_made = msgspec.json.Decoder(Made)
 _decoders: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
@@ -195,12 +195,14 @@ class Client:
 
     def _made(self, response: Response) -> SendOutcome:
         try:
-            made = _things.decode(response.body)
+            made = _made.decode(response.body)
         except (msgspec.DecodeError, UnicodeDecodeError):
+            made = Made()
+        if not made.name:
             return OutcomeUnknown(reason="answered 200 with a body that is not what is documented")
         if made.livemode is not None and made.livemode != self.config.live:
             return self._mode_block()
-        return Confirmed(receipt=Receipt(external_id=made.id), replayed=replayed(response))
+        return Confirmed(receipt=Receipt(external_id=made.name), replayed=replayed(response))
 
     def _refused(self, response: Response) -> SendOutcome:
         """The outcome of a refused write: certain that nothing was done, or not?"""

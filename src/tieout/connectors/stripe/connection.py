@@ -11,7 +11,16 @@ from tieout.canonical.ids import Ref
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import FindOutcome, Rejected, SendOutcome
 from tieout.canonical.write import Fields, Write
-from tieout.connectors.contract import FeedPage, Finding, Identity, Keys, ListedDocument, ListedLine, World
+from tieout.connectors.contract import (
+    FeedPage,
+    Finding,
+    Identity,
+    Keys,
+    ListedDocument,
+    ListedLine,
+    UsedLine,
+    World,
+)
 from tieout.connectors.stripe.catalogue import Directory
 from tieout.connectors.stripe.client import Client
 from tieout.connectors.stripe.config import StripeConfig
@@ -25,8 +34,8 @@ T = TypeVar("T")
 
 
 class StripeConnection:
-    """Inbound, ChangeFeed, Reader, Writer, Prechecker, Assigner, Lister, LineLister, Catalogue, Checker. Opens no
-    socket."""
+    """Inbound, ChangeFeed, Reader, Writer, Prechecker, Assigner, Lister, LineLister, UsageReader, Catalogue, Checker.
+    Opens no socket."""
 
     def __init__(self, name: str, config: StripeConfig, world: World) -> None:
         self.name = name
@@ -73,6 +82,9 @@ class StripeConnection:
 
     def contract_lines(self) -> AsyncIterator[ListedLine]:
         return self._listing.contract_lines()
+
+    async def usage_of(self, invoice: str) -> tuple[UsedLine, ...]:
+        return await self._books.usage_of(invoice)
 
     async def periods(self, subsidiary: str) -> tuple[AccountingPeriod, ...]:
         return await self._directory.periods(subsidiary)

@@ -97,7 +97,7 @@ class Inbound:
             raise Malformed("an event without id or type")
         if not isinstance(created, int) or isinstance(created, bool) or not isinstance(found, dict):
             raise Malformed("an event without created or data.object")
-        self._check_origin(event)
+        self._check_origin(id, event)
         subjects, ignored = self.subjects(type_, found)
         echo = False
         keys: tuple[tuple[str, str], ...] = ()
@@ -163,24 +163,30 @@ class Inbound:
     def _ref(self, kind: str, id: str) -> Ref:
         return Ref(connection=self.name, kind=kind, id=id)
 
-    def _check_origin(self, event: dict[str, Any]) -> None:
-        """Raises OtherAccount for an event of another account, or of test mode where live is pinned."""
+    def _check_origin(self, id: str, event: dict[str, Any]) -> None:
+        """Raises OtherAccount for an event of another account or mode; Malformed where it does not say its mode: that
+        is no evidence of a stranger."""
+        named = f"event {id[:64]}"
         account = event.get("account")
         if isinstance(account, str) and account and account != self._config.account:
             raise OtherAccount(
                 connection_blocked(
                     self.name,
-                    f"an event of account {account}, but the connection is pinned to {self._config.account}",
-                    "point that account's webhook endpoint at its own connection",
+                    f"{named} is of account {account[:64]}, but the connection is pinned to {self._config.account}",
+                    "take that account's events off this endpoint (those of connected accounts belong to a connection "
+                    "of their own), or give this endpoint a new signing secret",
                 )
             )
-        if event.get("livemode") is not self._config.live:
+        live = event.get("livemode")
+        if not isinstance(live, bool):
+            raise Malformed("an event without livemode")
+        if live is not self._config.live:
             wanted = "live" if self._config.live else "test"
             raise OtherAccount(
                 connection_blocked(
                     self.name,
-                    f"an event that is not of {wanted} mode, which the connection is pinned to",
-                    "register the webhook endpoint in the mode that `live` names, with that endpoint's secret",
+                    f"{named} is not of {wanted} mode, which the connection is pinned to",
+                    "register the webhook endpoint in the mode that `live` names, and write that endpoint's secret",
                 )
             )
 

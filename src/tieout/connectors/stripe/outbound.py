@@ -18,9 +18,11 @@ from tieout.canonical.outcome import (
     Rejected,
     SendOutcome,
 )
-from tieout.canonical.write import CustomerWrite, Fields, FieldValue, SubscriptionWrite, Write
+from tieout.canonical.write import CustomerWrite, Fields, FieldValue, SubscriptionWrite, UsageWrite, Write
 from tieout.connectors.contract import Keys, OperationTraits, conclusive_at
+from tieout.connectors.stripe import metering
 from tieout.connectors.stripe.bodies import (
+    NO_PRICES,
     VALUE_LENGTH,
     Unsendable,
     customer_body,
@@ -39,7 +41,7 @@ RECORDS = "payment_records"
 
 
 def traits(config: StripeConfig) -> Mapping[str, OperationTraits]:
-    """Both creates take an idempotency key."""
+    """Creates take an idempotency key; a report of usage is known by its identifier for as long."""
     create = OperationTraits(
         uniqueness="atomic",
         longest_seconds=config.longest_seconds,
@@ -47,7 +49,7 @@ def traits(config: StripeConfig) -> Mapping[str, OperationTraits]:
         idempotency_seconds=config.idempotency_seconds,
         timeout_seconds=config.timeout_seconds,
     )
-    return {"customer.create": create, "subscription.create": create}
+    return {"customer.create": create, "subscription.create": create, metering.OPERATION: create}
 
 
 def place_of(target: Ref) -> tuple[str, ...]:
@@ -108,9 +110,18 @@ class Outbox:
     async def send(self, operation: str, write: Write, keys: Keys) -> SendOutcome:
         """Make the document under the wire key. ValueError for an operation that is not ours."""
         try:
-            where, body = self._request(operation, write, keys)
+            prices = NO_PRICES
+            if isinstance(write, SubscriptionWrite):
+                prices = await metering.metered_prices(self._client, write)
+            where, body = self._request(operation, write, keys, prices)
         except Unsendable as error:
             return error.outcome
+        except Failure as failure:
+            return failure.outcome
+        if isinstance(write, UsageWrite):
+            # Its identifier is what makes it safe to repeat, and unlike an idempotency key it keeps no failed answer.
+            outcome = await self._client.post(where, body, operation=operation, keys=keys, keyed=False)
+            return metering.counted(outcome, write)
         return await self._client.post(where, body, operation=operation, keys=keys, keyed=True)
 
     def precheck(self, operation: str, write: Write) -> tuple[Rejected, ...]:
@@ -121,19 +132,27 @@ class Outbox:
             return (error.outcome,)
         return ()
 
-    def _request(self, operation: str, write: Write, keys: Keys) -> tuple[str, Form]:
+    def _request(
+        self, operation: str, write: Write, keys: Keys, prices: Mapping[str, str] = NO_PRICES
+    ) -> tuple[str, Form]:
         if operation == "customer.create" and isinstance(write, CustomerWrite):
             return "/v1/customers", customer_body(write, keys, self._config)
         if operation == "subscription.create" and isinstance(write, SubscriptionWrite):
             if by_schedule(write, self._config):
-                return "/v1/subscription_schedules", schedule_body(write, keys, self._config)
-            return "/v1/subscriptions", subscription_body(write, keys, self._config)
+                return "/v1/subscription_schedules", schedule_body(write, keys, self._config, prices)
+            return "/v1/subscriptions", subscription_body(write, keys, self._config, prices)
+        if operation == metering.OPERATION and isinstance(write, UsageWrite):
+            return metering.EVENTS, metering.usage_body(write)
         raise ValueError(
             f"{operation} of a {type(write).__name__} is not an operation of {self._client.name}"
         )
 
     async def find(self, operation: str, write: Write, keys: Keys, sent_at: datetime) -> FindOutcome:
         """Look the document up by its key, in lists (search lags a minute behind). Never raises for an answer."""
+        if isinstance(write, UsageWrite):
+            # Within its day the same report is sent again, and either taken or refused as known. After that only sums
+            # could be looked at, and a sum does not say of what it was made.
+            return Inconclusive(reason="the events of a meter cannot be listed, only their sums")
         try:
             found = await self._with_key(operation, write, keys.document, sent_at)
         except Failure as failure:

@@ -16,7 +16,8 @@ from tieout.canonical.order import Subscription
 from tieout.canonical.outcome import Failure, NotFound, Rejected, Transient
 from tieout.canonical.payment import Payment, Refund
 from tieout.canonical.settlement import Dispute, Payout
-from tieout.connectors.stripe import cash, wire
+from tieout.connectors.contract import UsedLine
+from tieout.connectors.stripe import cash, metering, wire
 from tieout.connectors.stripe.client import Client, Pairs, path
 from tieout.connectors.stripe.contracts import map_schedule, map_subscription
 from tieout.connectors.stripe.mapping import (
@@ -153,6 +154,11 @@ class Books:
             lane=lane,
         )
         return map_payout(self._name, found, parts)
+
+    async def usage_of(self, id: str) -> tuple[UsedLine, ...]:
+        """The lines of an invoice that bill usage. Raises NotFound, Failure."""
+        found = await self._client.get(wire.Invoice, path("invoices", id), operation="invoice.get")
+        return await metering.used(self._client, found.customer or "", await self.lines(found, ""))
 
     async def lines(self, invoice: wire.Invoice, lane: str) -> list[wire.Line]:
         """All lines: those inline, and the pages beyond."""

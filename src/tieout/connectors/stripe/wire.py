@@ -22,6 +22,18 @@ class Thing(msgspec.Struct):
     created: int = 0
 
 
+class Made(msgspec.Struct):
+    """What a POST made: a meter event has an identifier, everything else an id."""
+
+    id: str = ""
+    identifier: str = ""
+    livemode: bool | None = None
+
+    @property
+    def name(self) -> str:
+        return self.id or self.identifier
+
+
 class Address(msgspec.Struct, gc=False):
     country: str | None = None
     state: str | None = None
@@ -67,6 +79,7 @@ class Period(msgspec.Struct, gc=False):
 
 class PriceDetails(msgspec.Struct, gc=False):
     product: str | None = None
+    price: str | None = None
 
 
 class LinePricing(msgspec.Struct):

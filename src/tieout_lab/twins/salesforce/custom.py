@@ -33,7 +33,7 @@ Payment_Terms__c string:40
 Finance_Approved__c boolean
 """
 _PRODUCT = """
-Charge_Type__c picklist:40 restricted values=Recurring|One-Time
+Charge_Type__c picklist:40 restricted values=Recurring|One-Time|Usage
 Legacy_Code__c string:80 ext
 """
 _INVOICE = f"""

@@ -183,6 +183,9 @@ def _adjust(call: Call) -> Obj:
 def _summaries(call: Call) -> Obj:
     account, given, meter = call.account, call.given, _meter(call)
     start, end = given["start_time"], given["end_time"]
+    for name, value in (("start_time", start), ("end_time", end)):
+        if value % 60:
+            raise invalid(f"{name} must be aligned with minute boundaries.", name)
     step = {"hour": 3600, "day": DAY}.get(given.get("value_grouping_window", ""), end - start)
     found = [
         {
