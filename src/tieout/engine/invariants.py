@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tieout.canonical.model import Value
-from tieout.canonical.write import DocumentWrite, PaymentWrite, RefundWrite, Write, decode_write
+from tieout.canonical.write import DocumentWrite, PaymentWrite, Postable, RefundWrite, Write, decode_write
 from tieout.engine import sealing
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Hub
@@ -171,7 +171,7 @@ def unbalanced(writes: Sequence[Made]) -> list[str]:
     """I08: postings whose debits and credits differ, per currency."""
     found = []
     for key, _, _, _, write in writes:
-        if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite):
+        if isinstance(write, Postable):
             sums: dict[str, int] = defaultdict(int)
             for line in write.journal:
                 sums[line.currency] += line.amount_minor
@@ -205,8 +205,7 @@ async def _deferred(hub: Hub, writes: Sequence[Made]) -> list[str]:
     elsewhere = [
         (key, lane_id)
         for key, _, lane_id, _, write in writes
-        if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite)
-        and write.posting_period not in ("", f"{write.day:%Y-%m}")
+        if isinstance(write, Postable) and write.posting_period not in ("", f"{write.day:%Y-%m}")
     ]
     if not elsewhere:
         return []

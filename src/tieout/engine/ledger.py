@@ -10,6 +10,7 @@ from tieout.canonical.write import (
     ApproveWrite,
     CustomerWrite,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
     Postable,
     RefundWrite,
@@ -110,6 +111,8 @@ def kind_of(write: Write) -> str:
             return "payment"
         case RefundWrite():
             return "refund"
+        case JournalWrite():
+            return "journal"
         case ApproveWrite():
             return write.kind
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import TypeVar
 
 from tieout.canonical.change import ChangeEvent
@@ -11,7 +11,16 @@ from tieout.canonical.ids import Ref
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import FindOutcome, Rejected, SendOutcome
 from tieout.canonical.write import Fields, Write
-from tieout.connectors.contract import FeedPage, Finding, Identity, Keys, ListedDocument, ListedLine, World
+from tieout.connectors.contract import (
+    FeedPage,
+    Finding,
+    Identity,
+    Keys,
+    ListedDocument,
+    ListedLine,
+    ListedSettlement,
+    World,
+)
 from tieout.connectors.stripe.catalogue import Directory
 from tieout.connectors.stripe.client import Client
 from tieout.connectors.stripe.config import StripeConfig
@@ -25,8 +34,8 @@ T = TypeVar("T")
 
 
 class StripeConnection:
-    """Inbound, ChangeFeed, Reader, Writer, Prechecker, Assigner, Lister, LineLister, Catalogue, Checker. Opens no
-    socket."""
+    """Inbound, ChangeFeed, Reader, Writer, Prechecker, Assigner, Lister, SettlementLister, LineLister,
+    Catalogue, Checker. Opens no socket."""
 
     def __init__(self, name: str, config: StripeConfig, world: World) -> None:
         self.name = name
@@ -70,6 +79,9 @@ class StripeConnection:
 
     def documents(self, kind: str) -> AsyncIterator[ListedDocument]:
         return self._listing.documents(kind)
+
+    def settlements(self, since: date) -> AsyncIterator[ListedSettlement]:
+        return self._listing.settlements(since)
 
     def contract_lines(self) -> AsyncIterator[ListedLine]:
         return self._listing.contract_lines()
