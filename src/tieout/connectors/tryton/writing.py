@@ -221,15 +221,21 @@ class Writing(Posting):
             body = outbound.cash_body(
                 write, keys.document, ids, int(write.customer), day=day, period=int(period.id)
             )
-        kind = kind_of(write)
-        async with self.poster(company):
-            made = await self.client.write(
-                "model.account.move.create",
-                [body],
-                operation=f"{kind}.create",
-                lane=keys.effect,
-                company=int(company),
-            )
+        try:
+            async with self.poster(company):
+                made = await self.client.write(
+                    "model.account.move.create",
+                    [body],
+                    operation=f"{kind_of(write)}.create",
+                    lane=keys.effect,
+                    company=int(company),
+                )
+        except NotDone as error:
+            if isinstance(error.outcome, Rejected):
+                # The period may have been closed since it was read: then it is the period's, and no document's fault.
+                await self.known_periods(company, younger_than_seconds=0)
+                await self._booked_on(write, company)
+            raise
         return Confirmed(receipt=Receipt(external_id=external_id(MOVE, int(made[0])), posted=False))
 
     def _journal(self, write: Postable) -> str:
