@@ -6,27 +6,35 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from tests.process.flows import FEBRUARY, clean, do, erp, exceptions, posted, simulated
+from tests.process.flows import (
+    FEBRUARY,
+    clean,
+    do,
+    erp,
+    exceptions,
+    name_accounts,
+    pay_out,
+    posted,
+    simulated,
+)
 from tieout.processes.books import read_books
 from tieout_lab.twins.kit import Scripted
 
-ROWS = {"fees": "6100", "disputes": "1150", "dispute_fees": "6110"}
 PAYS = datetime(2026, 1, 14, 20, tzinfo=UTC)
 ARRIVED = datetime(2026, 1, 17, 20, tzinfo=UTC)
+FEES = "a-fees-us,us,fees,*,*,6100,,2025-01-01,"
 
 
-async def named(world, *purposes, since="2025-01-01", policy="person"):
-    """Start the hub anew with accounts for these purposes, and a policy for lost disputes."""
+async def fees(world, becomes):
+    """Start the hub anew with another rule for gateway fees, or none; answers the file and what stood in it."""
     await world.bury()
     path = world.directory / "rules" / "accounts.csv"
-    rows = [f"a-{one}-us,us,{one},*,*,{ROWS[one]},,{since},\n" for one in purposes]
-    path.write_text(path.read_text() + "".join(rows))
-    text = world.file.read_text()
-    becomes = f'code = "us"\ndispute_lost = "{policy}"'
-    assert 'code = "us"' in text
-    world.file.write_text(text.replace('code = "us"', becomes))
+    text = path.read_text()
+    assert FEES in text
+    path.write_text(text.replace(FEES, becomes))
     await world.live()
-    await world.act("stripe", "settings", fee_percent="2.9", fee_fixed=30, dispute_fee=1_500)
+    await world.act("stripe", "settings", fee_percent="2.9", fee_fixed=30)
+    return path, text
 
 
 async def paid(world, people):
@@ -35,15 +43,6 @@ async def paid(world, people):
     await people.pay(people.invoices()[0]["id"])
     await world.rest()
     return world.billing.accounts["acct_us"].all("charges")[0]
-
-
-async def pay_out(world, people, arrives=ARRIVED):
-    """All that is available leaves for the bank, and arrives."""
-    await people.move_to(PAYS)
-    made = await world.act("stripe", "pay_out", account="acct_us", currency="usd")
-    await people.move_to(arrives)
-    await world.rest()
-    return made
 
 
 async def standing(world):
@@ -56,7 +55,7 @@ async def standing(world):
 
 async def tied(world, people, **given):
     """Nothing is wrong outside or inside, the books tie, and clearing is what the gateway still holds, gross."""
-    await clean(world, journals=True, **given)
+    await clean(world, **given)
     books = await read_books(world.app.hub)
     assert (books.unexplained, books.duplicates) == ((), ())
     account = world.billing.accounts["acct_us"]
@@ -76,7 +75,7 @@ def shown(journals):
 
 @simulated()
 async def test_a_payout_is_booked_when_it_is_paid(world, people):
-    await named(world, "fees")
+    await name_accounts(world, disputes=False)
     charge = await paid(world, people)
     refunded = await people.credit(people.invoices()[0]["id"], 10_000, refund=True)
     del refunded
@@ -99,7 +98,7 @@ async def test_a_payout_is_booked_when_it_is_paid(world, people):
 
 @simulated()
 async def test_one_that_came_back_is_taken_back_and_goes_out_again(world, people):
-    await named(world, "fees")
+    await name_accounts(world, disputes=False)
     await paid(world, people)
     made = await pay_out(world, people)
     await people.move_to(datetime(2026, 2, 3, 20, tzinfo=UTC))
@@ -124,7 +123,7 @@ async def test_one_that_came_back_is_taken_back_and_goes_out_again(world, people
 
 @simulated()
 async def test_one_that_never_arrived_has_cost_its_fees(world, people):
-    await named(world, "fees")
+    await name_accounts(world, disputes=False)
     await paid(world, people)
     await people.move_to(PAYS)
     made = await world.act("stripe", "pay_out", account="acct_us", currency="usd")
@@ -137,7 +136,7 @@ async def test_one_that_never_arrived_has_cost_its_fees(world, people):
 @simulated()
 async def test_what_the_gateway_takes_from_the_bank(world, people):
     """A refund after everything was paid out: the next payout is below zero."""
-    await named(world, "fees")
+    await name_accounts(world, disputes=False)
     await paid(world, people)
     await pay_out(world, people)
     await people.credit(people.invoices()[0]["id"], 10_000, refund=True)
@@ -156,17 +155,18 @@ async def test_what_the_gateway_takes_from_the_bank(world, people):
 
 @simulated()
 async def test_a_company_without_an_account_for_fees_books_from_its_bank_statement(world, people):
+    await fees(world, "")
     await paid(world, people)
-    await pay_out(world, people)
+    made = await pay_out(world, people)
     assert await erp(world, "journalEntry") == []
     assert await exceptions(world) == []
-    await clean(world)
+    await clean(world, excused=(made["id"],))
     assert (await read_books(world.app.hub)).tied
 
 
 @simulated()
 async def test_payouts_before_the_first_account_are_a_persons(world, people):
-    await named(world, "fees", since="2026-02-01")
+    await fees(world, FEES.replace("2025-01-01", "2026-02-01"))
     await paid(world, people)
     await pay_out(world, people)
     assert await erp(world, "journalEntry") == []
@@ -176,12 +176,7 @@ async def test_payouts_before_the_first_account_are_a_persons(world, people):
 
 @simulated()
 async def test_a_missing_account_says_which_row_to_write(world, people):
-    await named(world, "fees", since="2025-01-01")
-    await world.bury()
-    path = world.directory / "rules" / "accounts.csv"
-    text = path.read_text()
-    path.write_text(text.replace("a-fees-us,us,fees,*,*,", "a-fees-us,us,fees,stripe-us,EUR,"))
-    await world.live()
+    path, text = await fees(world, FEES.replace("*,*", "stripe-us,EUR"))
     await paid(world, people)
     await pay_out(world, people)
     (found,) = await exceptions(world)
@@ -197,7 +192,7 @@ async def test_a_missing_account_says_which_row_to_write(world, people):
 
 @simulated()
 async def test_a_payout_that_does_not_add_up_is_a_persons(world, people):
-    await named(world, "fees")
+    await name_accounts(world, disputes=False)
     await paid(world, people)
     await people.move_to(PAYS)
     made = await world.act("stripe", "pay_out", account="acct_us", currency="usd")
@@ -213,7 +208,7 @@ async def test_a_payout_that_does_not_add_up_is_a_persons(world, people):
 
 @simulated()
 async def test_a_dispute_is_taken_and_given_back(world, people):
-    await named(world, "fees", "disputes", "dispute_fees")
+    await name_accounts(world)
     charge = await paid(world, people)
     await world.act("stripe", "dispute", account="acct_us", charge=charge["id"], reason="fraudulent")
     await world.rest()
@@ -239,7 +234,7 @@ async def test_a_dispute_is_taken_and_given_back(world, people):
 
 @simulated()
 async def test_disputes_inside_a_payout_are_not_booked_twice(world, people):
-    await named(world, "fees", "disputes", "dispute_fees")
+    await name_accounts(world)
     charge = await paid(world, people)
     await world.act(
         "stripe", "dispute", account="acct_us", charge=charge["id"], amount=20_000, reason="general"
@@ -257,7 +252,7 @@ async def test_disputes_inside_a_payout_are_not_booked_twice(world, people):
 def test_a_dispute_that_is_lost(policy):
     @simulated()
     async def test(world, people):
-        await named(world, "fees", "disputes", "dispute_fees", policy=policy)
+        await name_accounts(world, policy=policy)
         charge = await paid(world, people)
         await world.act("stripe", "dispute", account="acct_us", charge=charge["id"], reason="fraudulent")
         await world.rest()
@@ -289,7 +284,7 @@ def test_a_dispute_that_is_lost(policy):
 @simulated()
 async def test_told_out_of_order_and_twice(world, people):
     """The hub is away while a dispute is opened and won; then everything is told backwards, and again."""
-    await named(world, "fees", "disputes", "dispute_fees")
+    await name_accounts(world)
     charge = await paid(world, people)
     await world.bury()
     await world.act("stripe", "dispute", account="acct_us", charge=charge["id"], reason="fraudulent")
@@ -322,7 +317,7 @@ async def test_a_dispute_that_a_person_booked_stays_a_persons(world, people):
     )
     await do(world, "approvals.decide", approval_id=asked["approval_id"], approve=True)
     await world.rest()
-    await named(world, "fees", "disputes", "dispute_fees")
+    await name_accounts(world)
     (dispute,) = world.billing.accounts["acct_us"].all("disputes")
     await world.act("stripe", "close_dispute", account="acct_us", dispute=dispute["id"], won=True)
     await world.rest()
@@ -332,12 +327,7 @@ async def test_a_dispute_that_a_person_booked_stays_a_persons(world, people):
 
 @simulated()
 async def test_journals_that_a_person_approves_there(world, people):
-    await named(world, "fees")
-    await world.bury()
-    world.file.write_text(
-        world.file.read_text().replace("in_flight = 10", 'in_flight = 10\njournal_approval = "person"')
-    )
-    await world.live()
+    await name_accounts(world, disputes=False, settings='journal_approval = "person"')
     tenant = world.erp.tenant
     tenant.preferences = tenant.preferences.change({"approve_journals": True})
     await paid(world, people)
@@ -353,7 +343,7 @@ async def test_journals_that_a_person_approves_there(world, people):
 
 @simulated()
 async def test_a_closed_period_holds_a_payout_back(world, people):
-    await named(world, "fees")
+    await name_accounts(world, disputes=False)
     await paid(world, people)
     await people.move_to(PAYS)
     await world.act("stripe", "pay_out", account="acct_us", currency="usd")
@@ -367,7 +357,7 @@ async def test_a_closed_period_holds_a_payout_back(world, people):
 
 @simulated()
 async def test_a_journal_changed_at_the_erp_is_found_and_named(world, people):
-    await named(world, "fees")
+    await name_accounts(world, disputes=False)
     await paid(world, people)
     made = await pay_out(world, people)
     (journal,) = await erp(world, "journalEntry")
@@ -380,15 +370,12 @@ async def test_a_journal_changed_at_the_erp_is_found_and_named(world, people):
     assert "account 1050 is over" in books.unexplained[0].cause
 
 
-LATE = ("journalEntry.create",)
-
-
 @pytest.mark.parametrize("enforced", [True, False], ids=["keyed", "un-keyed"])
 @pytest.mark.parametrize("seconds", [5.0, 895.0])
 def test_a_journal_that_succeeds_late_is_one_journal(seconds, enforced):
     @simulated(enforce_keys=enforced, seed=int(seconds))
     async def test(world, people):
-        await named(world, "fees", "disputes", "dispute_fees", policy="write_off")
+        await name_accounts(world, policy="write_off")
         world.erp.faults.enforce_keys = enforced
         world.erp.faults.visibility_delay_seconds = 60.0
         world.erp.faults.script = [Scripted("journalEntry.create", nth, "late", seconds) for nth in (1, 2)]

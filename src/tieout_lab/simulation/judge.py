@@ -13,17 +13,13 @@ from tieout_lab.simulation.world import SimulatedWorld
 
 
 async def outside(
-    world: SimulatedWorld,
-    *,
-    excused: tuple[str, ...] = (),
-    periods: Mapping[str, str] | None = None,
-    journals: bool = False,
+    world: SimulatedWorld, *, excused: tuple[str, ...] = (), periods: Mapping[str, str] | None = None
 ) -> list[str]:
     """What is wrong in the twins' documents."""
     crm = await world.act("salesforce", "snapshot", objects=["Opportunity"])
     billing = await world.act("stripe", "snapshot")
     erp = await world.act("netsuite", "snapshot")
-    return Truth(crm, billing, erp, excused=excused, periods=periods, journals=journals).violations()
+    return Truth(crm, billing, erp, excused=excused, periods=periods).violations()
 
 
 async def inside(world: SimulatedWorld) -> list[str]:

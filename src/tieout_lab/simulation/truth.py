@@ -55,8 +55,7 @@ class Owed:
 
 class Truth:
     """One look at the twins. `excused` are billing ids that may lack ERP documents because a person has them in hand;
-    `periods` are approved posting periods by billing id. Neither excuses a duplicate or a wrong amount. `journals`: the
-    company has payouts and disputes booked; where not, a person does, and there are none."""
+    `periods` are approved posting periods by billing id. Neither excuses a duplicate or a wrong amount."""
 
     def __init__(
         self,
@@ -66,9 +65,7 @@ class Truth:
         *,
         excused: Iterable[str] = (),
         periods: Mapping[str, str] | None = None,
-        journals: bool = False,
     ) -> None:
-        self.journals = journals
         self.crm, self.billing, self.erp = crm, billing, erp
         self.excused = frozenset(excused)
         self.periods = periods or {}
@@ -88,8 +85,7 @@ class Truth:
             self._open_amounts(objects)
             self._applications(objects)
             self._billing_customers(entity, objects)
-            if self.journals:
-                self._settlements(objects)
+            self._settlements(objects)
         self._strangers()
         self._erp_customers()
         self._subscriptions()
