@@ -40,7 +40,9 @@ CATALOGUE: tuple[Known, ...] = (
     _known("I01", "at most one ERP invoice for a billing invoice", "sql", "outside"),
     _known("I02", "at most one ERP customer for a customer and legal entity", "sql", "outside"),
     _known("I03", "at most one subscription for a contract", "sql", "outside"),
-    _known("I04", "at most one cash document for a payment or refund; applications equal", "sql", "outside"),
+    _known(
+        "I04", "at most one cash document or journal for what bears it; applications equal", "sql", "outside"
+    ),
     _known("I05", "an accepted event ends in exactly one state; none lost", "sql"),
     _known("I06", "what was acknowledged with 2xx is there", "history"),
     _known("I07", "of one target, revisions only grow", "history"),
