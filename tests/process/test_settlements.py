@@ -165,6 +165,18 @@ async def test_a_company_without_an_account_for_fees_books_from_its_bank_stateme
 
 
 @simulated()
+async def test_an_erp_that_takes_no_journals_leaves_payouts_to_a_person(world, people):
+    api = world.app.hub.connection("netsuite-main").api
+    api.operations = {name: facts for name, facts in api.operations.items() if name != "journal.create"}
+    await paid(world, people)
+    made = await pay_out(world, people)
+    assert await erp(world, "journalEntry") == []
+    assert await exceptions(world) == []
+    await clean(world, excused=(made["id"],))
+    assert (await read_books(world.app.hub)).tied
+
+
+@simulated()
 async def test_payouts_before_the_first_account_are_a_persons(world, people):
     await fees(world, FEES.replace("2025-01-01", "2026-02-01"))
     await paid(world, people)

@@ -13,7 +13,7 @@ from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import ByHand, Facts, Ignored
 from tieout.finance.settlement import post_dispute_lost, post_dispute_move
-from tieout.processes.journals import book
+from tieout.processes.journals import CREATE, book, takes_journals
 from tieout.processes.routes import customer_at_erp, join_deal
 
 _TODO = {
@@ -70,7 +70,7 @@ async def _booked_here(run: Run, entity: LegalEntity, dispute: Dispute, moves: l
     if any(run.standing(entity.erp, _obligation(move), _bearer(ref, move)) for move in moves):
         return True
     since = run.masterdata.account_since("disputes", entity.code)
-    if since is None or dispute.opened_at.date() < since:
+    if since is None or not takes_journals(run, entity) or dispute.opened_at.date() < since:
         return False
     return await run.record("by_hand", run.lane.lane_id, str) is None
 
@@ -81,7 +81,7 @@ async def _write_off(run: Run, dispute: Dispute, entity: LegalEntity, customer: 
     standing = run.standing(entity.erp, "dispute.lost", ref)
     if standing is not None:
         receipt = await run.settled(standing, facts)
-        await run.posted(entity.erp, "journal.create", receipt, source=ref, obligation="dispute.lost")
+        await run.posted(entity.erp, CREATE, receipt, source=ref, obligation="dispute.lost")
         return
     lost_at = await run.told_at()
     posting = run.posting(

@@ -26,6 +26,7 @@ from tieout.connectors.contract import (
     ListedSettlement,
     Lister,
     SettlementLister,
+    Writer,
 )
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.keys import lane_of
@@ -35,7 +36,6 @@ from tieout.store import effects, lanes, people, records, waits
 
 T = TypeVar("T")
 KINDS = ("invoice", "credit_memo", "payment", "refund")
-KINDS_AT_ERP = (*KINDS, "journal")
 # The purpose whose account says since when the hub books them.
 _BOOKED_BY = {"payout": "fees", "dispute": "disputes"}
 # A listing that breaks off is begun again from its first page, so often.
@@ -50,16 +50,18 @@ async def read_books(hub: Hub, *, cut_off: date | None = None) -> Books:
     crm_lines = await _lines(hub, "crm")
     billing_lines = await _lines(hub, "billing")
     entities = hub.masterdata.entities.values()
-    erp_documents = await _documents(hub, "erp", KINDS_AT_ERP)
-    settlements, clearing = await _settlements(hub, erp_documents)
+    erp_documents = await _documents(hub, "erp")
+    exceptions = await _owned(hub)
+    in_hand = frozenset(one.document for one in exceptions)
+    settlements, clearing = await _settlements(hub, erp_documents, in_hand)
     return compare_books(
         BooksInput(
             crm_lines=crm_lines,
             billing_lines=billing_lines,
-            billing_documents=await _documents(hub, "billing", KINDS),
+            billing_documents=await _documents(hub, "billing"),
             erp_documents=erp_documents,
             balances=await _balances(hub),
-            exceptions=await _owned(hub),
+            exceptions=exceptions,
             recorded=await _recorded(hub),
             zero_total_posted=frozenset(one.code for one in entities if one.zero_total != "ignore"),
             tax_relief=frozenset(one.code for one in entities if one.write_off_tax_relief),
@@ -91,13 +93,17 @@ async def _lines(hub: Hub, role: str) -> tuple[ListedLine, ...]:
     return tuple(found)
 
 
-async def _documents(hub: Hub, role: str, kinds: tuple[str, ...]) -> tuple[ListedDocument, ...]:
+async def _documents(hub: Hub, role: str) -> tuple[ListedDocument, ...]:
     found: list[ListedDocument] = []
     for connection in hub.role(role):
         if isinstance(connection.api, Lister):
-            for kind in kinds:
+            for kind in (*KINDS, "journal") if _takes_journals(connection) else KINDS:
                 found += await _patiently(hub, _of_kind(connection.api, kind))
     return tuple(found)
+
+
+def _takes_journals(connection: Connection) -> bool:
+    return isinstance(connection.api, Writer) and "journal.create" in connection.api.operations
 
 
 def _of_kind(lister: Lister, kind: str) -> Callable[[], AsyncIterator[ListedDocument]]:
@@ -105,17 +111,21 @@ def _of_kind(lister: Lister, kind: str) -> Callable[[], AsyncIterator[ListedDocu
 
 
 async def _settlements(
-    hub: Hub, erp_documents: tuple[ListedDocument, ...]
+    hub: Hub, erp_documents: tuple[ListedDocument, ...], in_hand: frozenset[str]
 ) -> tuple[tuple[ListedSettlement, ...], dict[tuple[str, str], int]]:
     """The payouts and disputes that the hub books; and the clearing accounts of entities whose payouts it books, each
-    with what a person booked there: before the day from which the hub does, or in its place."""
+    with what a person booked there: before the day from which the hub does, or in its place. While a person has such a
+    one in hand (its id is in `in_hand`), nobody can say how much of it is booked, and the account is left out."""
     booked: list[ListedSettlement] = []
     clearing: dict[tuple[str, str], int] = {}
+    unsure: set[tuple[str, str]] = set()
     ours = {one.source for one in erp_documents if one.kind == "journal"}
     by_hand = {key for key, _, _, _ in await hub.store.fetch_long(records.ALL, {"kind": "by_hand"})}
     for entity in hub.masterdata.entities.values():
         api = hub.connection(entity.billing).api
-        if not isinstance(api, SettlementLister) or hub.masterdata.account_since("fees", entity.code) is None:
+        since = hub.masterdata.account_since("fees", entity.code)
+        booked_here = since is not None and _takes_journals(hub.connection(entity.erp))
+        if not booked_here or not isinstance(api, SettlementLister):
             continue
         for account in hub.masterdata.accounts_for("clearing", entity.code):
             clearing[entity.code, account] = 0
@@ -126,7 +136,8 @@ async def _settlements(
                 booked.append(_with_loss(one, entity))
             elif place := _cleared_on(hub, one, entity):
                 clearing[place] += one.clearing_minor
-    return tuple(booked), clearing
+                unsure |= {place} if one.id in in_hand else set()
+    return tuple(booked), {place: minor for place, minor in clearing.items() if place not in unsure}
 
 
 def _with_loss(one: ListedSettlement, entity: LegalEntity) -> ListedSettlement:
