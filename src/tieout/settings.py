@@ -136,6 +136,7 @@ class Entity(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     zero_total: Literal["ignore", "post"] = "ignore"
     closed_period: Literal["hold"] = "hold"
     gateway_refund: Literal["park"] = "park"
+    dispute_lost: Literal["person", "write_off"] = "person"
     write_off_tax_relief: bool = False
 
     def __post_init__(self) -> None:
@@ -173,6 +174,7 @@ class Entity(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             zero_total=self.zero_total,
             closed_period=self.closed_period,
             gateway_refund=self.gateway_refund,
+            dispute_lost=self.dispute_lost,
             write_off_tax_relief=self.write_off_tax_relief,
         )
 

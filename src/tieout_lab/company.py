@@ -156,6 +156,7 @@ def rules() -> dict[str, str]:
             ("receivables", "1100", ""),
             ("clearing", "1050", ""),
             ("bank", "1000", ""),
+            ("fees", "6100", ""),
             ("tax_payable", "2200", ""),
             ("bad_debt", "6500", "BADDEBT"),
         ):

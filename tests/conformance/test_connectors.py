@@ -16,6 +16,7 @@ import pytest
 from tieout.app import descriptors
 from tieout.canonical.ids import Ref
 from tieout.canonical.invoice import Invoice
+from tieout.canonical.journal import JournalLine
 from tieout.canonical.order import Order
 from tieout.canonical.outcome import Absent, Confirmed, Found, NotFound, SendOutcome
 from tieout.canonical.party import Address
@@ -25,6 +26,7 @@ from tieout.canonical.write import (
     CustomerWrite,
     DocumentLine,
     DocumentWrite,
+    JournalWrite,
     SubscriptionWrite,
     SubscriptionWriteLine,
 )
@@ -364,9 +366,36 @@ async def netsuite_item(connection: Any, number: int) -> tuple[DocumentWrite, Ke
     return netsuite_document(buyer, number), keys_of(number)
 
 
+async def netsuite_journal(connection: Any, number: int) -> tuple[JournalWrite, Keys]:
+    del connection
+    lines = tuple(
+        JournalLine(account=account, amount_minor=amount, currency="USD", entity="us")
+        for account, amount in (("1000", 100 + number), ("1050", -100 - number))
+    )
+    write = JournalWrite(
+        reason="payout",
+        source=Ref(connection="billing", kind="payout", id=f"po_{number}"),
+        number=f"po_{number}",
+        entity="us",
+        subsidiary="1",
+        currency="USD",
+        amount_minor=100 + number,
+        day=date(2026, 1, 20),
+        journal=lines,
+    )
+    return write, keys_of(100 + number)  # transactions of all types share their external ids
+
+
 async def netsuite_refused(connection: Any, number: int) -> tuple[DocumentWrite, Keys]:
     del connection
     return netsuite_document("987654", number), keys_of(number)
+
+
+async def netsuite_refused_journal(connection: Any, number: int) -> tuple[JournalWrite, Keys]:
+    """Of a customer that is not there."""
+    write, keys = await netsuite_journal(connection, number)
+    lines = tuple(msgspec.structs.replace(line, customer="987654") for line in write.journal)
+    return msgspec.structs.replace(write, journal=lines), keys
 
 
 def another_account(answer: Response) -> Response:
@@ -536,8 +565,11 @@ CASES = {
             others={"account": {"account": "TSTDRV7654321"}, "mode": {"live": True}},
             impostor=another_account,
             endless=lambda page: {**page, "hasMore": True},
-            bulk={"invoice.create": netsuite_item},
-            refused_bulk=netsuite_refused,
+            bulk={"invoice.create": netsuite_item, "journal.create": netsuite_journal},
+            refused_bulk={
+                "invoice.create": netsuite_refused,
+                "journal.create": netsuite_refused_journal,
+            },
         ),
         Case(
             name="tryton",

@@ -31,6 +31,7 @@ from tieout.canonical.write import (
     CustomerWrite,
     DocumentLine,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
     RefundWrite,
     TaxDetail,
@@ -165,6 +166,27 @@ def payment(customer_id: str, amount_minor: int, number: int = 1) -> PaymentWrit
         day=DAY,
         journal=(),
     )
+
+
+def payout(number: int = 1, net: int = 9_700, fees: int = 300, **changes: Any) -> JournalWrite:
+    amounts = {"1000": net, "6100": fees, "1050": -net - fees}
+    given: dict[str, Any] = {
+        "reason": "payout",
+        "source": Ref(connection="billing", kind="payout", id=f"po_{number}"),
+        "number": f"po_{number}",
+        "entity": "us",
+        "subsidiary": "1",
+        "currency": "USD",
+        "amount_minor": net + fees,
+        "day": DAY,
+        "trace": "tr",
+    }
+    currency = changes.get("currency", "USD")
+    journal = tuple(
+        JournalLine(account=account, amount_minor=amount, currency=currency, entity="us")
+        for account, amount in amounts.items()
+    )
+    return JournalWrite(**{**given, "journal": journal, **changes})
 
 
 async def new_customer(connection: NetSuite, subsidiary: str = "1", *currencies: str) -> str:
@@ -537,3 +559,124 @@ async def test_identity_codes_and_check(twin: Served, connection: NetSuite) -> N
     assert {"1100", "2400"} <= await connection.codes("account")
     findings = await connection.check()
     assert [one for one in findings if one.level != "ok"] == []
+
+
+# -- journals ---------------------------------------------------------------------------------------------------------
+async def test_a_journal_stands_as_it_was_decided(twin: Served, connection: NetSuite) -> None:
+    write = payout()
+    id = await confirmed(connection, "journal.create", write, 1)
+    verified = await connection.verify_document("journal.create", write, id)
+    assert verified.differences == ()
+    assert (verified.receipt.posted, verified.receipt.total_minor, verified.receipt.day) == (
+        True,
+        10_000,
+        DAY,
+    )
+    again = await connection.send("journal.create", write, keys(1))
+    assert isinstance(again, Confirmed)
+    assert (again.replayed, again.receipt.external_id) == (True, id)
+    other = await connection.verify_document("journal.create", payout(net=9_600, fees=400), id)
+    assert {field for field, _, _ in other.differences} == {"account:1000", "account:6100"}
+    (listed,) = [one async for one in connection.documents("journal")]
+    assert (listed.id, listed.kind, listed.total_minor, listed.source, listed.reason) == (
+        id, "journal", 10_000, "po_1", "payout",
+    )  # fmt: skip
+    assert (listed.document_key, listed.entity, listed.currency, listed.posted) == (
+        keys(1).document, "us", "USD", True,
+    )  # fmt: skip
+    assert (listed.period, listed.status) == ("Jan 2026", "posted")
+    assert {account: amount for account, amount, _ in listed.accounts} == {
+        "1000": 9_700, "6100": 300, "1050": -10_000,
+    }  # fmt: skip
+    assert {one.account: one.balance_minor for one in await connection.balances()} == {
+        "1000": 9_700, "6100": 300, "1050": -10_000,
+    }  # fmt: skip
+
+
+async def test_a_journal_below_zero_and_in_another_currency(connection: NetSuite) -> None:
+    write = payout(2, net=-3_000, fees=0, amount_minor=3_000, currency="EUR")
+    write = msgspec.structs.replace(write, journal=tuple(line for line in write.journal if line.amount_minor))
+    id = await confirmed(connection, "journal.create", write, 2)
+    assert (await connection.verify_document("journal.create", write, id)).differences == ()
+    (listed,) = [one async for one in connection.documents("journal")]
+    assert (listed.total_minor, listed.currency) == (3_000, "EUR")
+    assert sum(functional for _, _, functional in listed.accounts) == 0
+
+
+async def test_a_journal_of_a_customer_names_it(twin: Served, connection: NetSuite) -> None:
+    buyer = await new_customer(connection)
+    write = payout()
+    lines = tuple(msgspec.structs.replace(line, customer=buyer, department="10") for line in write.journal)
+    id = await confirmed(connection, "journal.create", msgspec.structs.replace(write, journal=lines), 1)
+    document = twin.app.tenant.state.document(id)
+    assert {(line.entity, line.department) for line in document.lines} == {(buyer, "10")}
+
+
+async def test_journals_of_an_un_keyed_account(twin: Served, world: World) -> None:
+    connection = CONNECTOR.open("netsuite-main", config_of(twin, enforce_keys=False), world)
+    twin.faults(enforce_keys=False)
+    write = payout()
+    assert isinstance(await connection.find("journal.create", write, keys(1), BILLING_DAY), Absent)
+    first = await confirmed(connection, "journal.create", write, 1)
+    second = await confirmed(connection, "journal.create", write, 1)
+    found = await connection.find("journal.create", write, keys(1), BILLING_DAY)
+    assert isinstance(found, Found)
+    assert (found.receipt.external_id, found.others, found.receipt.total_minor) == (first, (second,), 10_000)
+    twin.app.tenant.state.document(second).external_id = None  # a person's copy of it
+    found = await connection.find("journal.create", write, keys(1), BILLING_DAY)
+    assert isinstance(found, Found)
+    assert [found.receipt.external_id, *found.others][:1] == [first]
+
+
+async def test_a_journal_into_a_closed_period(twin: Served, connection: NetSuite) -> None:
+    twin.act("close_period", period="Jan 2026")
+    outcome = await connection.send("journal.create", payout(), keys(1))
+    assert isinstance(outcome, Misconfigured), outcome
+    assert (outcome.scope, outcome.key) == ("period", "us|2026-01")
+    released = payout(posting_period="Feb 2026")
+    id = await confirmed(connection, "journal.create", released, 1)
+    verified = await connection.verify_document("journal.create", released, id)
+    assert (verified.differences, verified.receipt.period) == ((), "Feb 2026")
+
+
+async def test_a_journal_with_an_account_that_is_not_there(connection: NetSuite) -> None:
+    write = payout()
+    lines = tuple(msgspec.structs.replace(line, account=f"9{line.account}") for line in write.journal)
+    outcome = await connection.send("journal.create", msgspec.structs.replace(write, journal=lines), keys(1))
+    assert isinstance(outcome, Misconfigured)
+    assert (outcome.scope, outcome.key) == ("mapping", "netsuite-main|account|91000")
+    assert [one async for one in connection.documents("journal")] == []
+
+
+@pytest.mark.parametrize("who", ["hub", "person"])
+async def test_journals_that_are_held_for_approval(twin: Served, world: World, who: str) -> None:
+    twin.act("preferences", approve_journals=True)
+    connection = CONNECTOR.open("netsuite-main", config_of(twin, journal_approval=who), world)
+    write = payout()
+    outcome = await connection.send("journal.create", write, keys(1))
+    assert isinstance(outcome, Confirmed)
+    id = outcome.receipt.external_id
+    verified = await connection.verify_document("journal.create", write, id)
+    assert (verified.differences, verified.receipt.posted) == ((), False)
+    assert await connection.statuses("journal", (id,)) == {id: "created"}
+    assert await connection.balances() == ()
+    assert connection.operations["journal.create"].two_phase
+    assert connection.approves(write) is (who == "hub")
+    if who == "hub":
+        approve = ApproveWrite(document=id, kind="journal")
+        for _ in range(2):
+            assert isinstance(await connection.send("journal.post", approve, keys(2)), Confirmed)
+    else:
+        twin.act("approve", id=id)
+    assert await connection.statuses("journal", (id,)) == {id: "posted"}
+
+
+@pytest.mark.parametrize("fault", ["timeout_after_work", "error_after", "reset", "error_before"])
+async def test_faults_of_a_journal(twin: Served, connection: NetSuite, fault: str) -> None:
+    for kind in ("currency", "account", "department"):
+        await connection.code_tables.table(kind)
+    twin.fail_once(fault, "journalEntry.create")
+    assert isinstance(await connection.send("journal.create", payout(), keys(1)), OutcomeUnknown)
+    twin.faults()
+    found = await connection.find("journal.create", payout(), keys(1), datetime.now(UTC))
+    assert isinstance(found, Absent if fault == "error_before" else Found), found

@@ -22,6 +22,7 @@ from tieout.canonical.write import (
     CustomerWrite,
     DocumentLine,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
     RefundWrite,
     TaxDetail,
@@ -141,6 +142,22 @@ def payment(buyer: str, name: str, amount: int) -> PaymentWrite:
     )
 
 
+def payout(name: str, net: int, fees: int, **more: Any) -> JournalWrite:
+    lines = (entry("1000", net), entry("6100", fees), entry("1050", -net - fees))
+    given: dict[str, Any] = {
+        "reason": "payout",
+        "source": Ref(connection="billing", kind="payout", id=name),
+        "number": name,
+        "entity": "us",
+        "subsidiary": COMPANY,
+        "currency": CURRENCY,
+        "amount_minor": net + fees,
+        "day": DAY + timedelta(days=6),
+        "journal": tuple(line for line in lines if line.amount_minor),
+    }
+    return JournalWrite(**given | more)
+
+
 async def make(connection: Any, operation: str, write: Any, name: str) -> str:
     made = await connection.send(operation, write, keys(name))
     assert isinstance(made, Confirmed), made
@@ -245,6 +262,70 @@ async def test_documents_lead_to_the_lines_that_were_decided(served: Served, con
     balances = await connection.balances()
     assert {one.account: one.balance_minor for one in balances} == found
     assert all(one.subledger_minor in (None, one.balance_minor) for one in balances)
+
+
+async def test_a_journal_leads_to_the_lines_that_were_decided(served: Served, connection: Any) -> None:
+    """Made as a draft, read back, posted; the server's own ledger shows it, and listings of money do not."""
+    write = payout("po-1", 9_700, 300)
+    id = await make(connection, "journal.create", write, "po-1")
+    verified = await connection.verify_document("journal.create", write, id)
+    assert (verified.differences, verified.receipt.posted, verified.receipt.total_minor) == (
+        (),
+        False,
+        10_000,
+    )
+    other = await connection.verify_document("journal.create", payout("po-1", 9_600, 400), id)
+    assert {field for field, _, _ in other.differences} == {"account:1000", "account:6100"}
+    assert await connection.statuses("journal", (id,)) == {id: "created"}
+    assert await connection.balances() == ()
+    assert connection.approves(write)
+    for _ in range(2):
+        assert isinstance(await post(connection, "journal", id), Confirmed)
+    assert await connection.statuses("journal", (id,)) == {id: "posted"}
+    below = payout("po-2", -3_000, 0, amount_minor=3_000)
+    second = await make(connection, "journal.create", below, "po-2")
+    assert (await connection.verify_document("journal.create", below, second)).differences == ()
+    assert isinstance(await post(connection, "journal", second), Confirmed)
+    listed = await standing(connection, "journal")
+    assert set(listed) == {id, second}
+    one = listed[id]
+    assert (one.total_minor, one.source, one.reason, one.document_key) == (
+        10_000, "po-1", "payout", keys("po-1").document,
+    )  # fmt: skip
+    assert {account: amount for account, amount, _ in one.accounts} == {
+        "1000": 9_700,
+        "6100": 300,
+        "1050": -10_000,
+    }
+    assert await standing(connection, "payment") == {}
+    assert await standing(connection, "refund") == {}
+    found = {row["account"]: row["net_minor"] for row in served.act("trial_balance")["trial_balance"]}
+    assert found == {"1000": 6_700, "6100": 300, "1050": -7_000}
+    assert {one.account: one.balance_minor for one in await connection.balances()} == found
+
+
+async def test_a_journal_is_looked_up_and_kept_out_of_a_closed_period(
+    served: Served, connection: Any
+) -> None:
+    write = payout("po-1", 9_700, 300)
+    now = datetime.now(UTC)
+    assert isinstance(await connection.find("journal.create", write, keys("po-1"), now), Absent)
+    served.fail_once("timeout_after_work", "account.move.create")
+    assert not isinstance(await connection.send("journal.create", write, keys("po-1")), Confirmed)
+    served.faults()
+    found = await connection.find("journal.create", write, keys("po-1"), now)
+    assert isinstance(found, Found)
+    assert not found.receipt.posted
+    second = await make(connection, "journal.create", write, "po-1")
+    found = await connection.find("journal.create", write, keys("po-1"), now)
+    assert isinstance(found, Found)
+    assert found.others == (second,)
+    served.act("close_period", date="2026-05-10", company=1)
+    closed = await connection.send(
+        "journal.create", payout("po-3", 100, 1, day=date(2026, 5, 10)), keys("po-3")
+    )
+    assert isinstance(closed, Misconfigured)
+    assert (closed.scope, closed.key) == ("period", "us|2026-05")
 
 
 async def test_second_document_under_one_key_is_named(connection: Any) -> None:

@@ -20,7 +20,7 @@ BANK, CLEARING, RECEIVABLES, TAX, DEFERRED, REVENUE, BAD_DEBT = (
 )  # fmt: skip
 # The rows that the demo's business leads to. It has no downgrade; a total of nothing makes no document, by the
 # entities' declared rule; a balance that is used is an application; each company is invoiced in its own currency;
-# disputes, payouts and revenue schedules are not posted yet.
+# the demo has no payouts and no disputes; revenue schedules are not posted yet.
 ROWS = frozenset({
     "invoice finalised", "credit memo issued", "void", "charge succeeded", "wire, cheque, lockbox",
     "application, unapplication", "refund", "write-off (uncollectible)",

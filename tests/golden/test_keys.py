@@ -11,7 +11,7 @@ from tieout.canonical.ids import Ref
 from tieout.engine import keys
 
 GOLDEN = json.loads((Path(__file__).parent / "keys.json").read_text())
-HISTORY = 12
+HISTORY = 16
 
 
 @pytest.mark.parametrize("case", GOLDEN["effects"], ids=lambda case: case["effect_key"])

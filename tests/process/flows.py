@@ -19,6 +19,7 @@ from tieout_lab.simulation.loop import run_virtual
 from tieout_lab.simulation.world import SimulatedWorld
 
 JANUARY = datetime(2026, 1, 10, 20, tzinfo=UTC)
+ROWS = {"disputes": "1150", "dispute_fees": "6110"}
 FEBRUARY = datetime(2026, 2, 11, 20, tzinfo=UTC)
 
 Flow = Callable[[SimulatedWorld, Business], Awaitable[None]]
@@ -114,6 +115,28 @@ async def two_zones(world: SimulatedWorld, people: Business) -> None:
     await world.rest()
 
 
+async def pay_out(world: SimulatedWorld, people: Business) -> Any:
+    """All that is available leaves for the bank, and arrives."""
+    await people.move_to(datetime(2026, 1, 14, 20, tzinfo=UTC))
+    made = await world.act("stripe", "pay_out", account="acct_us", currency="usd")
+    await people.move_to(datetime(2026, 1, 17, 20, tzinfo=UTC))
+    await world.rest()
+    return made
+
+
+async def paid_out(world: SimulatedWorld, people: Business) -> None:
+    """A card payment goes to the bank, less its fees; the bank sends it back; it goes out again."""
+    await world.act("stripe", "settings", fee_percent="2.9", fee_fixed=30)
+    await paid(world, people)
+    made = await pay_out(world, people)
+    await people.move_to(datetime(2026, 2, 3, 20, tzinfo=UTC))
+    await world.act("stripe", "fail_payout", account="acct_us", payout=made["id"])
+    await world.rest()
+    await world.act("stripe", "pay_out", account="acct_us", currency="usd")
+    await people.move_to(datetime(2026, 2, 6, 20, tzinfo=UTC))
+    await world.rest()
+
+
 FLOWS: dict[str, Flow] = {
     "posted": posted,
     "paid": paid,
@@ -125,6 +148,7 @@ FLOWS: dict[str, Flow] = {
     "voided": voided,
     "written_off": written_off,
     "two_zones": two_zones,
+    "paid_out": paid_out,
 }
 
 
@@ -185,6 +209,21 @@ def simulated(**given: Any) -> Callable[[Flow], Callable[[], None]]:
         return test
 
     return wrap
+
+
+async def name_accounts(
+    world: SimulatedWorld, *, disputes: bool = True, policy: str = "person", settings: str = ""
+) -> None:
+    """Start the hub anew with accounts for disputes, a policy for lost ones, and `settings` of its ERP connection; the
+    gateway takes fees."""
+    await world.bury()
+    path = world.directory / "rules" / "accounts.csv"
+    rows = [f"a-{one}-us,us,{one},*,*,{ROWS[one]},,2025-01-01,\n" for one in ROWS if disputes]
+    path.write_text(path.read_text() + "".join(rows))
+    text = world.file.read_text().replace('code = "us"', f'code = "us"\ndispute_lost = "{policy}"')
+    world.file.write_text(text.replace("in_flight = 10", f"in_flight = 10\n{settings}"))
+    await world.live()
+    await world.act("stripe", "settings", fee_percent="2.9", fee_fixed=30, dispute_fee=1_500)
 
 
 async def clean(world: SimulatedWorld, **given: Any) -> None:

@@ -228,8 +228,12 @@ async def test_a_dispute_is_put_before_a_person_with_what_to_post(world, people)
     )
     assert "disputes receivable" in found["remedy"]
     assert len(await erp(world)) == before
+    assert (await read_books(world.app.hub)).tied, "a person has it in hand"
     await _by_hand(world, found)
     assert await exceptions(world) == []
+    (told,) = (await read_books(world.app.hub)).unexplained
+    assert told.document == "clearing account 1050", "it was not posted by hand after all"
+    assert told.amount_minor == -first["total"]
     (dispute,) = world.billing.accounts["acct_us"].all("disputes")
     await world.act("stripe", "close_dispute", account="acct_us", dispute=dispute["id"], won=False)
     await world.rest()

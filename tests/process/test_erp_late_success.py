@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from tests.process.flows import FEBRUARY, clean, erp, simulated
+from tests.process.flows import FEBRUARY, clean, erp, name_accounts, simulated
 from tieout_lab.twins.kit import Scripted
 
 IN_FLIGHT = 10  # of the demo company's connection
@@ -20,6 +20,8 @@ WRITES = (
     "customerPayment.update",  # its applications
     "creditMemo.create",
     "customerRefund.create",
+    "journalEntry.create",
+    "journalEntry.update",  # its approval
 )
 
 
@@ -28,11 +30,19 @@ def _hub_approves(app):
     app.hub.connection("netsuite-main").api.config.approval["2"] = "hub"
 
 
+async def _with_journals(world):
+    """Disputes are booked here, and the hub may post the account's journals, too."""
+    await name_accounts(world, settings='journal_approval = "hub"')
+    tenant = world.erp.tenant
+    tenant.preferences = tenant.preferences.change({"approve_journals": True})
+
+
 @pytest.mark.parametrize("enforced", [True, False], ids=["keyed", "un-keyed"])
 @pytest.mark.parametrize("seconds", [5.0, 300.0, 895.0])
 def test_every_write_that_succeeds_late_makes_one_document(seconds, enforced):
     @simulated(enforce_keys=enforced, seed=int(seconds))
     async def test(world, people):
+        await _with_journals(world)
         _hub_approves(world.app)
         await world.act("netsuite", "routing", subsidiary="2", mode="api")
         world.erp.faults.enforce_keys = enforced
@@ -46,10 +56,13 @@ def test_every_write_that_succeeds_late_makes_one_document(seconds, enforced):
         await world.rest()
         await people.credit(invoice, 10_000, refund=True)
         await world.rest()
+        (charge,) = world.billing.accounts["acct_us"].all("charges")
+        await world.act("stripe", "dispute", account="acct_us", charge=charge["id"], amount=5_000)
+        await world.rest()
         assert [one.seen for one in world.erp.faults.script if one.seen == 0] == []
         assert world.erp.faults.counts["late"] == len(WRITES)
-        kinds = ("invoice", "customerPayment", "creditMemo", "customerRefund")
-        assert [len(await erp(world, kind)) for kind in kinds] == [2, 1, 1, 1]
+        kinds = ("invoice", "customerPayment", "creditMemo", "customerRefund", "journalEntry")
+        assert [len(await erp(world, kind)) for kind in kinds] == [2, 1, 1, 1, 1]
         assert len(world.erp.tenant.state.of_type("customer")) == 2
         assert all(one["posted"] for one in await erp(world))
         assert world.erp.most_active <= IN_FLIGHT

@@ -82,4 +82,5 @@ class LegalEntity(Value, frozen=True, tag_field="type", tag="legal_entity.v1"):
     zero_total: str = "ignore"
     closed_period: str = "hold"
     gateway_refund: str = "park"
+    dispute_lost: str = "person"
     write_off_tax_relief: bool = False

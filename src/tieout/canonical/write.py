@@ -152,6 +152,31 @@ class RefundWrite(Value, frozen=True, tag_field="write", tag="refund.v1"):
     trace: str = ""
 
 
+class JournalWrite(Value, frozen=True, tag_field="write", tag="journal.v1"):
+    """Book what has no document of receivables: a payout, a dispute. `reason` is `payout`, `payout_fees`,
+    `payout_returned`, `dispute_taken`, `dispute_given_back` or `dispute_lost`; `amount_minor` is the sum of the debits.
+    ValueError when debits and credits differ: such a journal cannot even be written down."""
+
+    reason: str
+    source: Ref
+    number: str
+    entity: str
+    subsidiary: str
+    currency: str
+    amount_minor: int
+    day: date
+    journal: tuple[JournalLine, ...]
+    posting_period: str = ""
+    trace: str = ""
+
+    def __post_init__(self) -> None:
+        amounts = [line.amount_minor for line in self.journal]
+        if sum(amounts) or sum(amount for amount in amounts if amount > 0) != self.amount_minor:
+            raise ValueError(f"debits and credits of {self.reason} {self.number} differ, or its amount does")
+        if any(line.currency != self.currency for line in self.journal):
+            raise ValueError(f"a line of {self.reason} {self.number} is in another currency")
+
+
 class ApproveWrite(Value, frozen=True, tag_field="write", tag="approve.v1", omit_defaults=True):
     """Approve (post) a document that was created pending. `applies_to` is what the document settles, where an ERP
     settles only what is posted; left out where nothing is."""
@@ -173,7 +198,14 @@ class UsageWrite(Value, frozen=True, tag_field="write", tag="usage.v1"):
 
 
 Write: TypeAlias = (
-    CustomerWrite | SubscriptionWrite | DocumentWrite | PaymentWrite | RefundWrite | ApproveWrite | UsageWrite
+    CustomerWrite
+    | SubscriptionWrite
+    | DocumentWrite
+    | PaymentWrite
+    | RefundWrite
+    | JournalWrite
+    | ApproveWrite
+    | UsageWrite
 )
 # What leaves no document of its own outside: it stands in the ledger of effects alone.
 BARE = (ApproveWrite, UsageWrite)
@@ -191,7 +223,7 @@ def decode_write(raw: bytes) -> Write:
 
 
 # What stands in the books, with a day and a period of its own.
-Postable: TypeAlias = DocumentWrite | PaymentWrite | RefundWrite
+Postable: TypeAlias = DocumentWrite | PaymentWrite | RefundWrite | JournalWrite
 
 # An assign sets fields of one outside record: flat, by our names; None clears.
 FieldValue: TypeAlias = str | int | bool | tuple[tuple[str, int], ...] | None

@@ -65,6 +65,7 @@ erp = "{erp}"
 subsidiary = "{subsidiary}"                  # the ERP's own id
 # zero_total = "ignore"           # or "post": what becomes of invoices over nothing
 # write_off_tax_relief = false    # whether tax is taken back when a debt is written off
+# dispute_lost = "person"         # or "write_off": who decides what becomes of a dispute that was lost
 # unregistered_jurisdictions = ["DE"]   # where it sells and needs no tax registration; "*" = everywhere
 
 [[entities.registrations]]        # tax registrations: the ship-to must be covered on the day

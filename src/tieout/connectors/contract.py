@@ -138,6 +138,22 @@ class ListedDocument(Value, frozen=True):
     recovered: tuple[int, ...] = ()
 
 
+class ListedSettlement(Value, frozen=True):
+    """A payout or a dispute (`kind`) as the gateway has it, and what it calls for at the ERP: (reason of the journal,
+    sum of its debits in minor units). `clearing_minor` is what all of them move on gateway clearing, debit positive;
+    `lost_minor` what a lost dispute took for good, which the policy of the legal entity disposes of."""
+
+    id: str
+    kind: str
+    entity: str
+    currency: str
+    day: date
+    status: str
+    journals: tuple[tuple[str, int], ...] = ()
+    clearing_minor: int = 0
+    lost_minor: int = 0
+
+
 class ListedLine(Value, frozen=True):
     """One contract line as CRM or billing holds it, per billing period and without tax."""
 
@@ -325,6 +341,13 @@ class Lister(Protocol, metaclass=Capability):
     """Listings for reconciliation; each yields every row, page by page."""
 
     def documents(self, kind: str) -> AsyncIterator[ListedDocument]: ...
+
+
+@runtime_checkable
+class SettlementLister(Protocol, metaclass=Capability):
+    """Every payout and dispute of a gateway whose day is `since` or later. Raises Failure."""
+
+    def settlements(self, since: date) -> AsyncIterator[ListedSettlement]: ...
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tieout.canonical.model import Value
-from tieout.canonical.write import DocumentWrite, PaymentWrite, RefundWrite, Write, decode_write
+from tieout.canonical.write import DocumentWrite, PaymentWrite, Postable, RefundWrite, Write, decode_write
 from tieout.engine import sealing
 from tieout.engine.exceptions import exception
 from tieout.engine.hub import Hub
@@ -40,7 +40,9 @@ CATALOGUE: tuple[Known, ...] = (
     _known("I01", "at most one ERP invoice for a billing invoice", "sql", "outside"),
     _known("I02", "at most one ERP customer for a customer and legal entity", "sql", "outside"),
     _known("I03", "at most one subscription for a contract", "sql", "outside"),
-    _known("I04", "at most one cash document for a payment or refund; applications equal", "sql", "outside"),
+    _known(
+        "I04", "at most one cash document or journal for what bears it; applications equal", "sql", "outside"
+    ),
     _known("I05", "an accepted event ends in exactly one state; none lost", "sql"),
     _known("I06", "what was acknowledged with 2xx is there", "history"),
     _known("I07", "of one target, revisions only grow", "history"),
@@ -171,7 +173,7 @@ def unbalanced(writes: Sequence[Made]) -> list[str]:
     """I08: postings whose debits and credits differ, per currency."""
     found = []
     for key, _, _, _, write in writes:
-        if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite):
+        if isinstance(write, Postable):
             sums: dict[str, int] = defaultdict(int)
             for line in write.journal:
                 sums[line.currency] += line.amount_minor
@@ -205,8 +207,7 @@ async def _deferred(hub: Hub, writes: Sequence[Made]) -> list[str]:
     elsewhere = [
         (key, lane_id)
         for key, _, lane_id, _, write in writes
-        if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite)
-        and write.posting_period not in ("", f"{write.day:%Y-%m}")
+        if isinstance(write, Postable) and write.posting_period not in ("", f"{write.day:%Y-%m}")
     ]
     if not elsewhere:
         return []

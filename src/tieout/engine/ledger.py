@@ -11,6 +11,7 @@ from tieout.canonical.write import (
     ApproveWrite,
     CustomerWrite,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
     Postable,
     RefundWrite,
@@ -112,6 +113,8 @@ def kind_of(write: Write) -> str:
             return "payment"
         case RefundWrite():
             return "refund"
+        case JournalWrite():
+            return "journal"
         case ApproveWrite():
             return write.kind
         case UsageWrite():

@@ -13,6 +13,7 @@ from tieout.canonical.invoice import CreditMemo, Invoice
 from tieout.canonical.model import Value, encode
 from tieout.canonical.outcome import Failure, NotFound
 from tieout.canonical.payment import Payment, Refund
+from tieout.canonical.settlement import Dispute, Payout
 from tieout.connectors.contract import Reader
 from tieout.engine.hub import Hub
 from tieout.engine.keys import content_hash
@@ -24,6 +25,8 @@ _TYPES: dict[str, type[Any]] = {
     "credit_memo": CreditMemo,
     "payment": Payment,
     "refund": Refund,
+    "payout": Payout,
+    "dispute": Dispute,
 }
 
 

@@ -4,7 +4,7 @@ that is done answers from the ledger, and the run goes on."""
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import msgspec
@@ -57,7 +57,7 @@ from tieout.engine.stops import (
     Stop,
 )
 from tieout.masterdata.tables import MasterData
-from tieout.store import documents, effects, lanes, people, records, stories, waits
+from tieout.store import documents, effects, inbox, lanes, people, records, stories, waits
 from tieout.store.statements import Refused, Row, Step
 
 T = TypeVar("T")
@@ -407,6 +407,11 @@ class Run:
     async def settled_by_hand(self, fact: str) -> bool:
         """Whether a person, with approval, said that this very fact was made good by hand."""
         return await self.record("by_hand", self.lane.lane_id, str) == fact
+
+    async def told_at(self) -> datetime:
+        """When the latest of what was told of this lane happened, by its sender's word; now, where nobody said."""
+        rows = await self.hub.store.fetch(inbox.TOLD_AT, {"lane_id": self.lane.lane_id})
+        return self.hub.clock.now() if rows[0][0] is None else moment(rows[0][0])
 
     def tell_in_story_of(self, document: Ref) -> None:
         """This lane is also told when somebody asks for the story of that document."""

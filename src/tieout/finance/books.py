@@ -10,6 +10,7 @@ import msgspec
 from tieout.canonical.model import Value, encode
 from tieout.connectors.contract import ListedDocument
 from tieout.finance.breaks import BooksInput, Break, Difference, OpenException
+from tieout.finance.clearing import compare_clearing, compare_settlements
 from tieout.finance.contract_lines import ContractLineRow, LineTerms, compare_contract_lines
 from tieout.finance.ledger import LedgerRow, compare_ledger
 from tieout.finance.receivables import PairedDocument, ReceivablesRow, compare_receivables
@@ -50,12 +51,16 @@ def compare_books(books: BooksInput) -> Books:
     comparison checks that itself, and books that do not tie say so in `unexplained`."""
     crm_billing, line_breaks = compare_contract_lines(books.crm_lines, books.billing_lines)
     billing_erp, document_breaks, pairs = compare_receivables(books)
-    subledger_gl, ledger_breaks = compare_ledger(books, document_breaks)
-    breaks = [*line_breaks, *document_breaks, *ledger_breaks]
+    settlement_rows, settlement_breaks = compare_settlements(books)
+    told = (*document_breaks, *settlement_breaks)
+    subledger_gl, ledger_breaks = compare_ledger(books, told)
+    breaks = [*line_breaks, *told, *ledger_breaks, *compare_clearing(books)]
     exceptions = {one.document: one for one in books.exceptions}
     listed = [one for one in breaks if one.listed]
     return Books(
-        books=BookRows(crm_billing=crm_billing, billing_erp=billing_erp, subledger_gl=subledger_gl),
+        books=BookRows(
+            crm_billing=crm_billing, billing_erp=(*billing_erp, *settlement_rows), subledger_gl=subledger_gl
+        ),
         differences=_shown(one for one in _told(listed, exceptions, owned=True)),
         unexplained=_shown(one for one in _told(listed, exceptions, owned=False)),
         duplicates=_shown((one, exceptions.get(one.document)) for one in listed if one.duplicate),

@@ -9,7 +9,7 @@ from datetime import date
 import msgspec
 
 from tieout.canonical.model import Value
-from tieout.connectors.contract import LedgerBalance, ListedDocument, ListedLine
+from tieout.connectors.contract import LedgerBalance, ListedDocument, ListedLine, ListedSettlement
 
 CRM_BILLING = "crm_billing"
 BILLING_ERP = "billing_erp"
@@ -41,7 +41,10 @@ class BooksInput(Value, frozen=True):
     """Both sides as their own systems list them, and what the hub recorded.
 
     `recorded` is by our document key. `zero_total_posted` are the entities that post zero totals, `tax_relief` those
-    that take tax back on a write-off. `cut_off`: the day at whose end receivables are taken for open; None: now."""
+    that take tax back on a write-off. `settlements` are the payouts and disputes that the hub books; `clearing` the
+    gateway clearing accounts, as (entity, account), of entities whose payouts it books, each with what was booked
+    there by hand, by what the gateway says (functional currency, debit positive). `cut_off`: the day at whose end
+    receivables are taken for open; None: now."""
 
     crm_lines: tuple[ListedLine, ...]
     billing_lines: tuple[ListedLine, ...]
@@ -52,6 +55,8 @@ class BooksInput(Value, frozen=True):
     recorded: dict[str, RecordedPosting] = msgspec.field(default_factory=dict)
     zero_total_posted: frozenset[str] = frozenset()
     tax_relief: frozenset[str] = frozenset()
+    settlements: tuple[ListedSettlement, ...] = ()
+    clearing: dict[tuple[str, str], int] = msgspec.field(default_factory=dict)
     cut_off: date | None = None
 
 

@@ -65,24 +65,27 @@ def compare_receivables(books: BooksInput) -> Pairing:
         OpenAt(books.billing_documents, books.cut_off),
     )
     comparison.run()
-    rows = tuple(
+    breaks = tuple(comparison.breaks)
+    rows = totals_rows(comparison.totals, books.cut_off)
+    return rows, (*breaks, *comparison.totals.untied(breaks)), tuple(comparison.pairs)
+
+
+def totals_rows(totals: Totals, cut_off: date | None = None) -> tuple[ReceivablesRow, ...]:
+    """One row for each measure, entity and currency; `cut_off` on open receivables alone."""
+    return tuple(
         ReceivablesRow(
             entity=entity,
             currency=currency,
             measure=measure,
-            billing_count=comparison.totals.left_count.get((measure, entity, currency), 0),
-            billing_minor=(left := comparison.totals.left.get((measure, entity, currency), 0)),
-            erp_count=comparison.totals.right_count.get((measure, entity, currency), 0),
-            erp_minor=(right := comparison.totals.right.get((measure, entity, currency), 0)),
+            billing_count=totals.left_count.get((measure, entity, currency), 0),
+            billing_minor=(left := totals.left.get((measure, entity, currency), 0)),
+            erp_count=totals.right_count.get((measure, entity, currency), 0),
+            erp_minor=(right := totals.right.get((measure, entity, currency), 0)),
             delta_minor=left - right,
-            cut_off=books.cut_off if measure == OPEN else None,
+            cut_off=cut_off if measure == OPEN else None,
         )
-        for measure, entity, currency in sorted(
-            comparison.totals.keys(), key=lambda key: (key[1], key[2], key[0])
-        )
+        for measure, entity, currency in sorted(totals.keys(), key=lambda key: (key[1], key[2], key[0]))
     )
-    breaks = tuple(comparison.breaks)
-    return rows, (*breaks, *comparison.totals.untied(breaks)), tuple(comparison.pairs)
 
 
 class _Comparison:
@@ -203,7 +206,7 @@ class _Comparison:
         recorded = self.books.recorded.get(found.document_key)
         if recorded is None or not (recorded.period or recorded.period_start):
             return
-        agrees = _same_period(recorded, found)
+        agrees = same_period(recorded, found)
         self.totals.add_left(PERIOD, source.entity, source.currency, 0)
         self.totals.add_right(PERIOD, source.entity, source.currency, 0, count=int(agrees))
         if not agrees:
@@ -318,7 +321,8 @@ def _tax(document: ListedDocument) -> int:
             return 0
 
 
-def _same_period(recorded: RecordedPosting, found: ListedDocument) -> bool:
+def same_period(recorded: RecordedPosting, found: ListedDocument) -> bool:
+    """Whether a document stands in the period that was recorded of it."""
     if recorded.period_start is not None and found.period_start is not None:
         return recorded.period_start == found.period_start
     return recorded.period == found.period

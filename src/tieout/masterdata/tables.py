@@ -27,6 +27,7 @@ PURPOSES = (
     "deferred_default",
     "fx",
     "disputes",
+    "dispute_fees",
     "fees",
 )
 
@@ -192,6 +193,18 @@ class MasterData(Value, frozen=True):
         row = self._row("accounts", keys, on, scope=f"{purpose} account x {entity}")
         choice = AccountChoice(account=row.cells["account"], item=row.cells["item"])
         return self._decision("accounts", row, choice)
+
+    def account_since(self, purpose: str, entity: str) -> date | None:
+        """The first day for which a legal entity has named an account for a purpose; None: it never has."""
+        return min((row.start for row in self._accounts(purpose, entity)), default=None)
+
+    def accounts_for(self, purpose: str, entity: str) -> frozenset[str]:
+        """Every account that a legal entity has named for a purpose, whatever the connection, currency and day."""
+        return frozenset(row.cells["account"] for row in self._accounts(purpose, entity))
+
+    def _accounts(self, purpose: str, entity: str) -> list[Row]:
+        rows = self.tables["accounts"].rows
+        return [row for row in rows if (row.cells["entity"], row.cells["purpose"]) == (entity, purpose)]
 
     def _row(self, name: str, keys: Sequence[tuple[str, ...]], on: date, *, scope: str) -> Row:
         table = self.tables[name]

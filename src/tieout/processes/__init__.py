@@ -6,12 +6,13 @@ from tieout.engine.process import Process
 from tieout.processes.activate import activate
 from tieout.processes.apply_payment import apply_payment
 from tieout.processes.bill_invoice import bill_invoice
+from tieout.processes.book_dispute import book_dispute
+from tieout.processes.book_payout import book_payout
 from tieout.processes.close_won import close_won
 from tieout.processes.credit_invoice import credit_invoice
 from tieout.processes.refund_payment import refund_payment
 from tieout.processes.report_usage import report_usage
 from tieout.processes.sync_account import sync_account
-from tieout.processes.watch_dispute import watch_dispute
 
 PROCESSES: dict[str, Process] = {
     process.kind: process
@@ -23,7 +24,8 @@ PROCESSES: dict[str, Process] = {
         apply_payment,
         credit_invoice,
         refund_payment,
-        watch_dispute,
         report_usage,
+        book_dispute,
+        book_payout,
     )
 }

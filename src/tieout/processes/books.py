@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from datetime import date
+from functools import partial
 from typing import Any, TypeVar
 
-from tieout.canonical.ids import parse_ref
+import msgspec
+
+from tieout.canonical.decision import MissingRule
+from tieout.canonical.ids import Ref, parse_ref
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import Failure, RateLimited, Transient
-from tieout.canonical.write import DocumentWrite, PaymentWrite, Postable, RefundWrite, decode_write
+from tieout.canonical.party import LegalEntity
+from tieout.canonical.write import Postable, decode_write
 from tieout.connectors.contract import (
     Catalogue,
     LedgerBalance,
@@ -18,15 +23,21 @@ from tieout.connectors.contract import (
     LineLister,
     ListedDocument,
     ListedLine,
+    ListedSettlement,
     Lister,
+    SettlementLister,
+    Writer,
 )
 from tieout.engine.hub import Connection, Hub
+from tieout.engine.keys import lane_of
 from tieout.finance.books import Books, compare_books
 from tieout.finance.breaks import BooksInput, OpenException, RecordedPosting
-from tieout.store import effects, lanes, people, waits
+from tieout.store import effects, lanes, people, records, waits
 
 T = TypeVar("T")
 KINDS = ("invoice", "credit_memo", "payment", "refund")
+# The purpose whose account says since when the hub books them.
+_BOOKED_BY = {"payout": "fees", "dispute": "disputes"}
 # A listing that breaks off is begun again from its first page, so often.
 _TRIES = 8
 _LONGEST_PAUSE_SECONDS = 60
@@ -39,17 +50,23 @@ async def read_books(hub: Hub, *, cut_off: date | None = None) -> Books:
     crm_lines = await _lines(hub, "crm")
     billing_lines = await _lines(hub, "billing")
     entities = hub.masterdata.entities.values()
+    erp_documents = await _documents(hub, "erp")
+    exceptions = await _owned(hub)
+    in_hand = frozenset(one.document for one in exceptions)
+    settlements, clearing = await _settlements(hub, erp_documents, in_hand)
     return compare_books(
         BooksInput(
             crm_lines=crm_lines,
             billing_lines=billing_lines,
             billing_documents=await _documents(hub, "billing"),
-            erp_documents=await _documents(hub, "erp"),
+            erp_documents=erp_documents,
             balances=await _balances(hub),
-            exceptions=await _owned(hub),
+            exceptions=exceptions,
             recorded=await _recorded(hub),
             zero_total_posted=frozenset(one.code for one in entities if one.zero_total != "ignore"),
             tax_relief=frozenset(one.code for one in entities if one.write_off_tax_relief),
+            settlements=settlements,
+            clearing=clearing,
             cut_off=cut_off,
         )
     )
@@ -80,13 +97,65 @@ async def _documents(hub: Hub, role: str) -> tuple[ListedDocument, ...]:
     found: list[ListedDocument] = []
     for connection in hub.role(role):
         if isinstance(connection.api, Lister):
-            for kind in KINDS:
+            for kind in (*KINDS, "journal") if _takes_journals(connection) else KINDS:
                 found += await _patiently(hub, _of_kind(connection.api, kind))
     return tuple(found)
 
 
+def _takes_journals(connection: Connection) -> bool:
+    return isinstance(connection.api, Writer) and "journal.create" in connection.api.operations
+
+
 def _of_kind(lister: Lister, kind: str) -> Callable[[], AsyncIterator[ListedDocument]]:
     return lambda: lister.documents(kind)
+
+
+async def _settlements(
+    hub: Hub, erp_documents: tuple[ListedDocument, ...], in_hand: frozenset[str]
+) -> tuple[tuple[ListedSettlement, ...], dict[tuple[str, str], int]]:
+    """The payouts and disputes that the hub books; and the clearing accounts of entities whose payouts it books, each
+    with what a person booked there: before the day from which the hub does, or in its place. While a person has such a
+    one in hand (its id is in `in_hand`), nobody can say how much of it is booked, and the account is left out."""
+    booked: list[ListedSettlement] = []
+    clearing: dict[tuple[str, str], int] = {}
+    unsure: set[tuple[str, str]] = set()
+    ours = {one.source for one in erp_documents if one.kind == "journal"}
+    by_hand = {key for key, _, _, _ in await hub.store.fetch_long(records.ALL, {"kind": "by_hand"})}
+    for entity in hub.masterdata.entities.values():
+        api = hub.connection(entity.billing).api
+        since = hub.masterdata.account_since("fees", entity.code)
+        booked_here = since is not None and _takes_journals(hub.connection(entity.erp))
+        if not booked_here or not isinstance(api, SettlementLister):
+            continue
+        for account in hub.masterdata.accounts_for("clearing", entity.code):
+            clearing[entity.code, account] = 0
+        for one in await _patiently(hub, partial(api.settlements, date.min)):
+            since = hub.masterdata.account_since(_BOOKED_BY[one.kind], entity.code)
+            lane = lane_of(Ref(connection=entity.billing, kind=one.kind, id=one.id))
+            if since is not None and one.day >= since and (lane not in by_hand or one.id in ours):
+                booked.append(_with_loss(one, entity))
+            elif place := _cleared_on(hub, one, entity):
+                clearing[place] += one.clearing_minor
+                unsure |= {place} if one.id in in_hand else set()
+    return tuple(booked), {place: minor for place, minor in clearing.items() if place not in unsure}
+
+
+def _with_loss(one: ListedSettlement, entity: LegalEntity) -> ListedSettlement:
+    if not one.lost_minor or entity.dispute_lost != "write_off":
+        return one
+    journals = (*one.journals, ("dispute_lost", one.lost_minor))
+    return msgspec.structs.replace(one, journals=journals)
+
+
+def _cleared_on(hub: Hub, one: ListedSettlement, entity: LegalEntity) -> tuple[str, str] | None:
+    """The clearing account of something that a person booked, where its currency is the books' own."""
+    if one.currency != entity.functional_currency:
+        return None
+    try:
+        choice = hub.masterdata.account("clearing", entity.code, entity.billing, one.currency, one.day)
+    except MissingRule:
+        return None
+    return entity.code, choice.value.account
 
 
 async def _balances(hub: Hub) -> tuple[LedgerBalance, ...]:
@@ -112,7 +181,7 @@ async def _recorded(hub: Hub) -> dict[str, RecordedPosting]:
     found: dict[str, RecordedPosting] = {}
     for effect_key, document_key, connection, box, period in await hub.store.fetch_long(effects.RECORDED, {}):
         write = decode_write(hub.keyring.unseal(bytes(box), f"effects|{effect_key}"))
-        if not isinstance(write, DocumentWrite | PaymentWrite | RefundWrite):
+        if not isinstance(write, Postable):
             continue
         place = (connection, write.subsidiary)
         if place not in periods:

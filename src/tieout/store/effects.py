@@ -110,7 +110,7 @@ RECORDED = Statement(
     """SELECT effects.effect_key, effects.document_key, effects.connection, effects.request, documents.period
        FROM documents
        JOIN effects ON effects.effect_key = documents.effect_key
-       WHERE documents.kind IN ('invoice', 'credit_memo', 'payment', 'refund')""",
+       WHERE documents.kind IN ('invoice', 'credit_memo', 'payment', 'refund', 'journal')""",
     returns=True,
 )
 

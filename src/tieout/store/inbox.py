@@ -59,6 +59,12 @@ OF_LANE = Statement(
        WHERE lane_id = :lane_id ORDER BY seq""",
     returns=True,
 )
+# What is an echo of our own write, or ignored by a rule, told nothing.
+TOLD_AT = Statement(
+    "inbox.told_at",
+    "SELECT MAX(occurred_at) FROM inbox WHERE lane_id = :lane_id AND state <> 'ignored'",
+    returns=True,
+)
 KNOWN = Statement(
     "inbox.known",
     "SELECT state FROM inbox WHERE connection = :connection AND event_id = :event_id",

@@ -25,7 +25,7 @@ def _query(name: str, sql: str, *, postgres: str | None = None) -> Statement:
 
 
 # Documents of which a source has one at most, at each connection.
-_ONCE = (("I02", "customer"), ("I03", "subscription"), ("I04", "payment", "refund"))
+_ONCE = (("I02", "customer"), ("I03", "subscription"), ("I04", "payment", "refund", "journal"))
 
 
 def _made_twice(id_: str, *kinds: str) -> Invariant:

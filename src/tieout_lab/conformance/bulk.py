@@ -140,7 +140,9 @@ class Bulk(Ground):
             assert connection.batch_sizes[operation] >= SIZE
             items = [await make(connection, number) for number in range(SIZE)]
             if refused:
-                items[REFUSED] = await case.given("refused_bulk")(connection, REFUSED)
+                makes = case.given("refused_bulk")
+                assert operation in makes, f"no refused item of {operation}: give it in `refused_bulk`"
+                items[REFUSED] = await makes[operation](connection, REFUSED)
             assert len({keys.document for _, keys in items}) == SIZE
             batches.append((operation, items))
         assert batches, f"no item for any of {', '.join(connection.batch_sizes)}: give `bulk`"

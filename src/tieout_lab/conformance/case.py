@@ -46,8 +46,9 @@ class Case:
     bodies, the older first, of the account in `settings`) and `foreign_event` for webhooks, whose settings are
     `webhook_secrets` CURRENT and NEXT of `webhooks.py` (`signs_body` False: the vendor signs nothing, an address that
     ends in the secret stands for it); `assignment(number)`: one `Assignment` of a batch, `refused_assignment`: one
-    that the vendor refuses; `bulk`: operation -> makes (write, keys) by number, `refused_bulk` one that is refused.
-    `lacks`: name of a field above -> why this connector has none of it. `timeout_seconds`: what `settings` says, where
+    that the vendor refuses; `bulk`: operation -> makes (write, keys) by number, `refused_bulk` the same of one that is
+    refused. `lacks`: name of a field above -> why this connector has none of it. `timeout_seconds`: what `settings`
+    says, where
     it is more. `real`: the fixture that gives the ASGI application, where what answers is no twin but the real
     thing."""
 
@@ -78,7 +79,9 @@ class Case:
     refused_assignment: Callable[[int], Assignment] | None = None
     assigned: Callable[[Any, Assignment], Awaitable[bool]] | None = None
     bulk: Mapping[str, Callable[[Any, int], Awaitable[tuple[Write, Keys]]]] = field(default_factory=dict)
-    refused_bulk: Callable[[Any, int], Awaitable[tuple[Write, Keys]]] | None = None
+    refused_bulk: Mapping[str, Callable[[Any, int], Awaitable[tuple[Write, Keys]]]] = field(
+        default_factory=dict
+    )
     lacks: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: int = TIMEOUT_SECONDS
     real: str = ""

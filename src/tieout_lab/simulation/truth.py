@@ -16,6 +16,10 @@ from zoneinfo import ZoneInfo
 Obj = Mapping[str, Any]
 
 
+# Accounts of the demo company's chart.
+BANK, CLEARING = "1000", "1050"
+
+
 @dataclass(frozen=True)
 class Entity:
     """One legal entity: its billing account, its ERP subsidiary, and where its days begin."""
@@ -81,6 +85,7 @@ class Truth:
             self._open_amounts(objects)
             self._applications(objects)
             self._billing_customers(entity, objects)
+            self._settlements(objects)
         self._strangers()
         self._erp_customers()
         self._subscriptions()
@@ -237,6 +242,26 @@ class Truth:
         for key in expected.keys() | stands.keys():
             if expected[key] != stands[key] and not self.excused & set(key):
                 self.say("I04", f"{key[0]} settles {stands[key]} of {key[1]}, not {expected[key]}")
+
+    def _settlements(self, objects: Obj) -> None:
+        """What payouts brought to the bank, and what disputes did to gateway clearing, by the journals of each."""
+        for payout in objects.get("payouts", []):
+            gone = payout["status"] not in ("paid", "in_transit", "pending")
+            at_bank = int(payout["amount"]) if payout["status"] == "paid" else 0
+            called = ("payout", "payout_returned", "payout_fees") if gone else ("payout",)
+            self._journals(payout["id"], called, BANK, at_bank)
+        for dispute in objects.get("disputes", []):
+            moves = dispute["balance_transactions"]
+            called = ("dispute_taken", "dispute_given_back", "dispute_lost")
+            self._journals(dispute["id"], called, CLEARING, sum(int(one["net"]) for one in moves))
+
+    def _journals(self, source: str, reasons: tuple[str, ...], account: str, expected: int) -> None:
+        self.known |= {("journalEntry", reason, source) for reason in reasons}
+        there = [one for reason in reasons for one in self.by_source["journalEntry", reason, source]]
+        lines = [line for one in there for line in one["gl"] if line["account"] == account]
+        stands = sum(int(line["amount_minor"]) for line in lines)
+        if stands != expected and source not in self.excused:
+            self.say("I09", f"journals of {source} move {stands} on {account}, not {expected}")
 
     # -- parties and contracts ------------------------------------------------------------------------------------
     def _billing_customers(self, entity: Entity, objects: Obj) -> None:

@@ -34,11 +34,14 @@ ACCOUNTS = {
     "1000": ("Bank", "Liquid assets"),
     "1050": ("Gateway clearing", "Liquid assets"),
     "1100": ("Accounts receivable", "Receivables"),
+    "1150": ("Disputes receivable", "Liquid assets"),
     "2100": ("Accounts payable", "Payables"),
     "2200": ("Tax payable", "Taxes"),
     "2400": ("Deferred revenue", "Deferred revenue"),
     "4000": ("Subscription revenue", "Revenue"),
     "4100": ("Services revenue", "Revenue"),
+    "6100": ("Gateway fees", "Bad debt"),
+    "6110": ("Dispute fees", "Bad debt"),
     "6500": ("Bad debt", "Bad debt"),
 }
 TAXES = {

@@ -25,6 +25,7 @@ from tests.unit.connectors.netsuite_world import (
     refused,
 )
 from tieout.canonical.ids import Ref
+from tieout.canonical.journal import JournalLine
 from tieout.canonical.outcome import (
     Absent,
     Confirmed,
@@ -41,6 +42,7 @@ from tieout.canonical.write import (
     ApproveWrite,
     CustomerWrite,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
     RefundWrite,
     Write,
@@ -352,6 +354,13 @@ _WRITES = [
     ("refund.create", lambda fils: RefundWrite(
         source=Ref(connection="billing", kind="refund", id="re_1"), entity="us", subsidiary="1", customer="901",
         account="1050", currency="KWD", amount_minor=fils, day=date(2026, 1, 31), settles=(("3", fils),), journal=(),
+    )),
+    ("journal.create", lambda fils: JournalWrite(
+        reason="payout", source=Ref(connection="billing", kind="payout", id="po_1"), number="po_1", entity="us",
+        subsidiary="1", currency="KWD", amount_minor=fils, day=date(2026, 1, 31),
+        journal=tuple(
+            JournalLine(account="1050", amount_minor=amount, currency="KWD", entity="us") for amount in (fils, -fils)
+        ),
     )),
 ]  # fmt: skip
 

@@ -297,36 +297,40 @@ def told(second: int, id: str, type_: str = "invoice.paid") -> dict[str, Any]:
 
 async def test_the_feed_reads_oldest_first_and_starts_an_overlap_back() -> None:
     now = int(NOW.timestamp())
-    api, transport = connection(page(told(now - 5, "evt_2"), told(now - 9, "evt_1")))
+    payout = {**told(now - 7, "evt_p"), "type": "payout.paid", "data": {"object": {"id": "po_1"}}}
+    api, transport = connection(page(told(now - 5, "evt_2"), told(now - 9, "evt_1")), page(payout))
     found = await api.poll(f"{now - 600}:86400")
-    assert [event.id for event in found.events] == ["evt_1", "evt_2"]
+    assert [event.id for event in found.events] == ["evt_1", "evt_p", "evt_2"]
     assert (found.cursor, found.more) == (f"{now - 125}:86400", False)
-    query = parse_qs(urlsplit(transport.requests[0].url).query)
-    assert query["created[gte]"] == [str(now - 600)]
-    assert "created[lt]" not in query
-    assert len(query["types[]"]) == 20
+    queries = [parse_qs(urlsplit(request.url).query) for request in transport.requests]
+    assert [query["created[gte]"] for query in queries] == [[str(now - 600)]] * 2
+    assert not any("created[lt]" in query for query in queries)
+    assert all(len(query["types[]"]) <= 20 for query in queries), "Stripe takes no more in one query"
+    types = [name for query in queries for name in query["types[]"]]
+    assert len(types) == len(set(types)) == 26
 
 
 async def test_the_feed_narrows_its_window_until_a_page_holds_it() -> None:
     now = int(NOW.timestamp())
     full = [told(now - 300, f"evt_{place}") for place in range(100)]
-    api, transport = connection(page(*full, more=True), page(told(now - 390, "evt_a")))
+    api, transport = connection(page(*full, more=True), page(), page(told(now - 390, "evt_a")), page())
     found = await api.poll(f"{now - 400}:86400")
     assert [event.id for event in found.events] == ["evt_a"]
     assert (found.cursor, found.more) == (f"{now - 300}:200", True)
-    assert parse_qs(urlsplit(transport.requests[1].url).query)["created[lt]"] == [str(now - 300)]
+    assert parse_qs(urlsplit(transport.requests[2].url).query)["created[lt]"] == [str(now - 300)]
 
 
 async def test_the_feed_reads_a_second_with_more_than_a_page_whole() -> None:
     now = int(NOW.timestamp())
     full = [told(now - 300, f"evt_{place}") for place in range(100)]
-    api, _ = connection(page(*full, more=True), page(told(now - 300, "evt_last")))
+    whole = page(*full, more=True), page(told(now - 300, "evt_last")), page()
+    api, _ = connection(page(*full, more=True), page(), *whole)
     found = await api.poll(f"{now - 300}:1")
     assert (len(found.events), found.events[0].id, found.cursor) == (101, "evt_last", f"{now - 299}:2")
 
 
 async def test_the_feed_of_another_mode_blocks_the_connection() -> None:
-    api, _ = connection(page({**told(1, "evt_1"), "livemode": True}))
+    api, _ = connection(page({**told(1, "evt_1"), "livemode": True}), page())
     with pytest.raises(Failure) as caught:
         await api.poll("")
     assert isinstance(caught.value.outcome, Misconfigured)

@@ -227,7 +227,7 @@ def batch_sizes(config: NetSuiteConfig) -> dict[str, int]:
     """Most documents of a batch, by operation. A transformation is a call of its own."""
     if not config.enforce_keys or not config.batch_size:
         return {}
-    operations = ["customer.create", "invoice.create", "payment.create", "refund.create"]
+    operations = ["customer.create", "invoice.create", "payment.create", "refund.create", "journal.create"]
     if not config.transform_credits:
         operations.append("credit_memo.create")
     return dict.fromkeys(operations, config.batch_size)

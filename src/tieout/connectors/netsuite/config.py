@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from tieout.canonical.secret import Secret
+from tieout.canonical.write import DocumentWrite, JournalWrite, Write
 
 APPROVALS = ("off", "hub", "person")
 ALGORITHMS = ("PS256", "PS384", "PS512", "ES256", "ES384", "ES512")
@@ -23,7 +24,8 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `sign_in` is `oauth2` (client credentials: `client_id`, `certificate_id`, `private_key`, `algorithm`) or `tba`
     (token-based authentication: `consumer_key`, `consumer_secret`, `token_id`, `token_secret`). `account` pins the
     account id as the vendor writes it (`1234567_SB1`); an access token of another account stops the connection.
-    `approval` says per subsidiary who approves a pending document; `currencies` holds each subsidiary's functional
+    `approval` says per subsidiary who approves a pending document, `journal_approval` who approves journals (a
+    preference of the whole account); `currencies` holds each subsidiary's functional
     currency, `entities` our legal entity of each. `enforce_keys` False declares an account that takes a second
     document under one external id. `longest_seconds` is the vendor's limit of one synchronous request,
     `visibility_seconds` until a query shows what was saved (assumed); `page_size` rows come in one page of a query.
@@ -58,6 +60,7 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     job_poll_seconds: int = 2
     transform_credits: bool = False
     approval: dict[str, str] = {}
+    journal_approval: str = "off"
     currencies: dict[str, str] = {}
     entities: dict[str, str] = {}
     po_field: str = ""
@@ -86,9 +89,10 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError(f"batch_size: 0 to {MOST_IN_BATCH}")
         if self.batch_seconds < 1 or self.job_poll_seconds < 1:
             raise ValueError("batch_seconds and job_poll_seconds: at least 1")
-        for subsidiary, routing in self.approval.items():
+        routed = {f"approval.{subsidiary}": routing for subsidiary, routing in self.approval.items()}
+        for setting, routing in {**routed, "journal_approval": self.journal_approval}.items():
             if routing not in APPROVALS:
-                raise ValueError(f"approval.{subsidiary}: one of {', '.join(APPROVALS)}, not {routing!r}")
+                raise ValueError(f"{setting}: one of {', '.join(APPROVALS)}, not {routing!r}")
         for book in (self.refund_payment_method, self.custom_price_level, self.accounting_book):
             if book and not book.lstrip("-").isdigit():
                 raise ValueError(f"{book!r}: an internal id is a number")
@@ -101,6 +105,16 @@ class NetSuiteConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     def two_phase(self) -> bool:
         """Whether any subsidiary holds documents for approval."""
         return any(routing != "off" for routing in self.approval.values())
+
+    def approval_of(self, write: Write) -> str:
+        """Who approves a document: `off`, `hub` or `person`. Payments and refunds are not routed."""
+        match write:
+            case DocumentWrite():
+                return self.approval.get(write.subsidiary, "off")
+            case JournalWrite():
+                return self.journal_approval
+            case _:
+                return "off"
 
     def entity(self, subsidiary: str) -> str:
         """Our legal entity of a subsidiary; the subsidiary's own id where none is declared."""
@@ -128,6 +142,7 @@ timeout_seconds = 60             # after that the outcome is unknown and is look
 enforce_keys = true              # false: the account takes two documents under one external id
 longest_seconds = 900            # the vendor goes on working on a request for so long
 visibility_seconds = 60          # until a query shows what was saved
+journal_approval = "off"         # who approves journal entries, where the account wants it: off, hub, person
 batch_size = 100                 # documents in one asynchronous batch while calls are short; 0: one by one
 
 [connections.netsuite-main.approval]    # per subsidiary: off, hub (tieout approves), person

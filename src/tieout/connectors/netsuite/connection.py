@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tieout.canonical.outcome import Failure, Misconfigured, RateLimited, Transient
-from tieout.canonical.write import DocumentWrite, Write
+from tieout.canonical.write import Write
 from tieout.connectors.contract import Finding, Identity, Limits, World
 from tieout.connectors.http import BadBody
 from tieout.connectors.netsuite.client import QueryRefused
@@ -26,7 +26,7 @@ class NetSuite(Listing):
 
     def approves(self, write: Write) -> bool:
         """Whether this connection's role may approve the document, by the configured routing of its subsidiary."""
-        return isinstance(write, DocumentWrite) and self.config.approval.get(write.subsidiary) == "hub"
+        return self.config.approval_of(write) == "hub"
 
     async def identity(self) -> Identity:
         """Company name and account. Raises Failure, also when another account than the pinned one answers."""

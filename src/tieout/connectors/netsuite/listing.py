@@ -29,6 +29,14 @@ DOCUMENTS = (
     " JOIN currency c ON c.id = t.currency"
     " WHERE t.type = {type} AND t.id > {{after}} ORDER BY t.id"
 )
+# Those that carry our mark, whoever made them: what people book by themselves is theirs.
+JOURNALS = (
+    "SELECT t.id, t.tranid, t.externalid, t.custbody_tieout_source, t.custbody_tieout_reason,"
+    " t.status, t.approvalstatus, t.posting, t.voided,"
+    " TO_CHAR(t.trandate, 'YYYY-MM-DD') AS day, t.postingperiod, c.symbol FROM transaction t"
+    " JOIN currency c ON c.id = t.currency"
+    " WHERE t.type = {type} AND t.custbody_tieout_source IS NOT NULL AND t.id > {{after}} ORDER BY t.id"
+)
 TAXES = (
     "SELECT tl.transaction, SUM(tl.foreignamount) AS tax FROM transactionline tl"
     " JOIN transaction t ON t.id = tl.transaction"
@@ -73,10 +81,11 @@ class Listing(Reading):
     """`Lister` and `LedgerReader` of the connection."""
 
     async def documents(self, kind: str) -> AsyncIterator[ListedDocument]:
-        """Every `invoice`, `credit_memo`, `payment` or `refund`, oldest first. Raises Failure, ValueError."""
+        """Every `invoice`, `credit_memo`, `payment`, `refund` or `journal` of ours, oldest first. Raises Failure,
+        ValueError."""
         if kind not in TYPE:
             raise ValueError(f"no documents of kind {kind!r}; known: {', '.join(sorted(TYPE))}")
-        query = DOCUMENTS.format(type=text(TYPE[kind]))
+        query = (JOURNALS if kind == "journal" else DOCUMENTS).format(type=text(TYPE[kind]))
         async for rows in self.client.listing(query, "id", operation=f"list.{kind}"):
             first, last = int(rows[0]["id"]), int(rows[-1]["id"])
             accounts = await self._accounts(kind, first, last)
@@ -84,7 +93,11 @@ class Listing(Reading):
             settled: Settled = {}
             if kind in ("invoice", "credit_memo"):
                 taxes = await self._taxes(kind, first, last)
-            if kind != "invoice":
+            if kind == "journal":
+                totals = await self.journal_totals([str(row["id"]) for row in rows])
+                for row in rows:
+                    row["foreigntotal"], row["subsidiary"] = totals.get(str(row["id"]), (None, ""))
+            elif kind != "invoice":
                 settled = await self._applications(first, last)
             for row in rows:
                 yield await self._listed(kind, row, taxes, settled, accounts.get(str(row["id"]), []))

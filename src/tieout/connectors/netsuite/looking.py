@@ -22,7 +22,9 @@ from tieout.canonical.write import (
     ApproveWrite,
     CustomerWrite,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
+    Postable,
     RefundWrite,
     Write,
 )
@@ -33,7 +35,6 @@ from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.mapping import RECORD, TYPE, map_receipt, map_row_status, minor
 from tieout.connectors.netsuite.wire import Row, Structs, Transaction
 
-Posting = DocumentWrite | PaymentWrite | RefundWrite
 IN_LIST = 1000  # the vendor's limit of one IN list
 CUSTOMERS = (
     "SELECT id, entityid, externalid, custentity_crm_account FROM customer"
@@ -44,6 +45,11 @@ DOCUMENTS = (
     " t.foreigntotal, c.symbol FROM transaction t JOIN currency c ON c.id = t.currency"
     " WHERE t.type = {type} AND (t.externalid IN ({keys})"
     " OR (t.externalid IS NULL AND t.custbody_tieout_source IN ({sources})))"
+)
+
+JOURNAL_TOTALS = (
+    "SELECT tl.transaction, tl.subsidiary, SUM(tl.debitforeignamount) AS total FROM transactionline tl"
+    " WHERE tl.transaction IN ({ids}) GROUP BY tl.transaction, tl.subsidiary"
 )
 
 
@@ -58,6 +64,7 @@ def traits(config: NetSuiteConfig) -> dict[str, OperationTraits]:
         timeout_seconds=config.timeout_seconds,
     )
     held = msgspec.structs.replace(create, two_phase=config.two_phase)
+    journal = msgspec.structs.replace(create, two_phase=config.journal_approval != "off")
     # Approving twice is approving once.
     approve = msgspec.structs.replace(create, uniqueness="atomic")
     return {
@@ -66,8 +73,10 @@ def traits(config: NetSuiteConfig) -> dict[str, OperationTraits]:
         "credit_memo.create": held,
         "payment.create": create,
         "refund.create": create,
+        "journal.create": journal,
         "invoice.post": approve,
         "credit_memo.post": approve,
+        "journal.post": approve,
     }
 
 
@@ -82,6 +91,8 @@ def kind_of(write: Write) -> str:
             return "payment"
         case RefundWrite():
             return "refund"
+        case JournalWrite():
+            return "journal"
         case _:
             raise ValueError(f"not a write of an ERP: {type(write).__name__}")
 
@@ -180,8 +191,21 @@ class Looking(Catalogue):
             else DOCUMENTS.format(type=text(TYPE[kind]), **listed)
         )
         rows = _ordered(await self.client.query(query, operation=f"find.{kind}"))
+        if kind == "journal" and rows:
+            totals = await self.journal_totals([str(row["id"]) for row in rows])
+            rows = [{**row, "foreigntotal": totals.get(str(row["id"]), (None, ""))[0]} for row in rows]
         found = {keys.document: _found(_receipts(kind, write, keys, rows)) for write, keys in items}
         return {key: one for key, one in found.items() if one is not None}
+
+    async def journal_totals(self, ids: Sequence[str]) -> dict[str, tuple[object, str]]:
+        """By id of a journal, the sum of its debits in its currency, and its subsidiary: it has no main line that would
+        say. Raises Failure."""
+        found: dict[str, tuple[object, str]] = {}
+        for start in range(0, len(ids), IN_LIST):
+            query = JOURNAL_TOTALS.format(ids=", ".join(ids[start : start + IN_LIST]))
+            for row in await self.client.query(query, operation="find.journal_totals"):
+                found[str(row["transaction"])] = (row.get("total"), str(row.get("subsidiary") or ""))
+        return found
 
 
 def _source(write: Write) -> str:
@@ -201,7 +225,7 @@ def _receipts(kind: str, write: Write, keys: Keys, rows: list[Row]) -> list[Rece
             Receipt(external_id=str(row["id"]), number=str(row.get("entityid") or ""))
             for row in keyed or copies
         ]
-    if not isinstance(write, DocumentWrite | PaymentWrite | RefundWrite):
+    if not isinstance(write, Postable):
         return []
     total = write.total_minor if isinstance(write, DocumentWrite) else write.amount_minor
     copies = [row for row in bare if _is_copy(row, write, total)]
@@ -219,7 +243,7 @@ def _ordered(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: int(row["id"]))
 
 
-def _is_copy(row: Row, write: Posting, total_minor: int) -> bool:
+def _is_copy(row: Row, write: Postable, total_minor: int) -> bool:
     return (
         row.get("custbody_tieout_source") == write.source.id
         and row.get("symbol") == write.currency

@@ -9,7 +9,7 @@ from typing import Any
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.money import to_minor
 from tieout.canonical.outcome import Receipt
-from tieout.canonical.write import DocumentWrite, PaymentWrite, RefundWrite
+from tieout.canonical.write import DocumentWrite, JournalWrite, Postable
 from tieout.connectors.contract import ListedDocument
 from tieout.connectors.netsuite.wire import Period, Row, Transaction
 
@@ -21,8 +21,15 @@ RECORD = {
     "credit_memo": "creditMemo",
     "payment": "customerPayment",
     "refund": "customerRefund",
+    "journal": "journalEntry",
 }
-TYPE = {"invoice": "CustInvc", "credit_memo": "CustCred", "payment": "CustPymt", "refund": "CustRfnd"}
+TYPE = {
+    "invoice": "CustInvc",
+    "credit_memo": "CustCred",
+    "payment": "CustPymt",
+    "refund": "CustRfnd",
+    "journal": "Journal",
+}
 # How a document moves receivables: an invoice and a refund raise them. A deposit does not, its application does.
 RECEIVABLES_SIGN = {"CustInvc": 1, "CustCred": -1, "CustPymt": -1, "CustRfnd": 1, "DepAppl": -1}
 
@@ -59,6 +66,11 @@ def map_status(kind: str, status: str, approval: str = "", *, voided: bool = Fal
             return "post_rejected"
         case "refund", ("" | "A" | "B" | "C"):
             return "posted"
+        # A journal's record shows no letter; its approval is told by `approvalStatus`, which has said its word above.
+        case "journal", ("" | "B"):  # approved for posting
+            return "posted"
+        case "journal", "A":  # pending approval
+            return "created"
         case _:
             return "pending"
 
@@ -91,6 +103,8 @@ def day(value: object) -> date:
 def map_receipt(kind: str, document: Transaction, currency: str) -> Receipt:
     """A record as a receipt."""
     total = document.payment if kind == "payment" and document.payment is not None else document.total
+    if kind == "journal" and document.line is not None:
+        total = sum((line.debit for line in document.line.items if line.debit is not None), Decimal(0))
     status = map_status(
         kind,
         document.status.key if document.status else "",
@@ -205,9 +219,7 @@ def map_accounts(rows: list[Row], currency: str, functional: str) -> tuple[tuple
     return tuple(net for net in nets if net[1] or net[2])
 
 
-def compare_head(
-    write: DocumentWrite | PaymentWrite | RefundWrite, receipt: Receipt, total_minor: int
-) -> list[Difference]:
+def compare_head(write: Postable, receipt: Receipt, total_minor: int) -> list[Difference]:
     """Total, currency and date of a document against what was asked, as (field, ours, theirs)."""
     found: list[Difference] = []
     _differ(found, "total", total_minor, receipt.total_minor)
@@ -240,6 +252,19 @@ def compare_lines(
     if document.tax_details is None:
         return found
     return found + _compare_sums("tax", our_taxes, their_taxes)
+
+
+def compare_journal(write: JournalWrite, document: Transaction, accounts: dict[str, str]) -> list[Difference]:
+    """Net per account of a journal's lines. `accounts` is account number by internal id."""
+    ours: dict[str, int] = {}
+    theirs: dict[str, int] = {}
+    for line in write.journal:
+        ours[line.account] = ours.get(line.account, 0) + line.amount_minor
+    for wire in document.line.items if document.line else ():
+        account = accounts.get(wire.account.key, f"#{wire.account.key}")
+        net = minor(wire.debit, write.currency) - minor(wire.credit, write.currency)
+        theirs[account] = theirs.get(account, 0) + net
+    return _compare_sums("account", ours, theirs)
 
 
 def compare_period(

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import msgspec
 
+from tieout.canonical.journal import JournalLine
 from tieout.canonical.money import to_major
 from tieout.canonical.party import Address
 from tieout.canonical.write import (
@@ -17,7 +18,9 @@ from tieout.canonical.write import (
     DocumentLine,
     DocumentWrite,
     Fields,
+    JournalWrite,
     PaymentWrite,
+    Postable,
     RefundWrite,
 )
 from tieout.connectors.netsuite.config import NetSuiteConfig
@@ -49,7 +52,7 @@ def amount(amount_minor: int, currency: str) -> Decimal:
     return to_major(amount_minor, currency)
 
 
-def amounts_minor(write: DocumentWrite | PaymentWrite | RefundWrite) -> Iterator[int]:
+def amounts_minor(write: Postable) -> Iterator[int]:
     """Every amount that a body of this write holds."""
     match write:
         case DocumentWrite():
@@ -62,6 +65,8 @@ def amounts_minor(write: DocumentWrite | PaymentWrite | RefundWrite) -> Iterator
             yield write.amount_minor
         case RefundWrite():
             yield from (minor for _, minor in write.settles)
+        case JournalWrite():
+            yield from (abs(line.amount_minor) for line in write.journal)
 
 
 def plain(number: Decimal) -> Decimal:
@@ -184,7 +189,7 @@ def _line(line: DocumentLine, mark: str, currency: str, ids: Ids, config: NetSui
     return body
 
 
-def _head(write: DocumentWrite | PaymentWrite | RefundWrite, key: str, ids: Ids) -> Body:
+def _head(write: Postable, key: str, ids: Ids) -> Body:
     body: Body = {
         "externalId": key,
         "tranDate": write.day.isoformat(),
@@ -220,6 +225,28 @@ def refund_body(write: RefundWrite, key: str, ids: Ids, config: NetSuiteConfig) 
     if config.refund_payment_method:
         body["paymentMethod"] = reference(config.refund_payment_method)
     body["apply"] = apply_list(write.settles, write.currency)
+    return body
+
+
+def journal_body(write: JournalWrite, key: str, ids: Ids) -> Body:
+    """A journal entry with the lines that were decided."""
+    body = _head(write, key, ids)
+    body["custbody_tieout_reason"] = write.reason
+    body["line"] = {"items": [_journal_line(line, write, ids) for line in write.journal]}
+    return body
+
+
+def _journal_line(line: JournalLine, write: JournalWrite, ids: Ids) -> Body:
+    side = "debit" if line.amount_minor > 0 else "credit"
+    body: Body = {
+        "account": reference(ids.accounts[line.account]),
+        side: amount(abs(line.amount_minor), write.currency),
+        "memo": f"{write.reason} {write.number}",
+    }
+    if line.customer:
+        body["entity"] = reference(line.customer)
+    if line.department:
+        body["department"] = reference(ids.departments[line.department])
     return body
 
 

@@ -7,18 +7,19 @@ from tieout.canonical.write import (
     ApproveWrite,
     CustomerWrite,
     DocumentWrite,
-    PaymentWrite,
-    RefundWrite,
+    JournalWrite,
+    Postable,
     Write,
 )
 from tieout.connectors.contract import Verified
 from tieout.connectors.netsuite.assigning import Assigning
 from tieout.connectors.netsuite.codes import MISS_SECONDS
-from tieout.connectors.netsuite.looking import IN_LIST, Posting, kind_of
+from tieout.connectors.netsuite.looking import IN_LIST, kind_of
 from tieout.connectors.netsuite.mapping import (
     RECORD,
     Difference,
     compare_head,
+    compare_journal,
     compare_lines,
     compare_period,
     map_receipt,
@@ -45,7 +46,7 @@ class Reading(Assigning):
             )
             receipt = map_receipt(kind, document, currency)
             differences = _state(kind, document, approved=isinstance(write, ApproveWrite))
-            if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite):
+            if isinstance(write, Postable):
                 differences += await self._compare(write, document)
                 total = write.total_minor if isinstance(write, DocumentWrite) else write.amount_minor
                 differences += compare_head(write, receipt, total)
@@ -57,10 +58,15 @@ class Reading(Assigning):
             ) from None
         return Verified(receipt=receipt, differences=tuple(differences))
 
-    async def _compare(self, write: Posting, document: Transaction) -> list[Difference]:
+    async def _compare(self, write: Postable, document: Transaction) -> list[Difference]:
         """Customer, accounts, lines and posting period."""
         found: list[Difference] = []
         customer = document.entity or document.customer
+        if isinstance(write, JournalWrite):
+            lines = document.line.items if document.line else ()
+            ids = {line.account.key for line in lines}
+            accounts = {id: await self.code_tables.code("account", id) for id in ids}
+            return compare_journal(write, document, accounts) + await self._compare_period(write, document)
         if customer is not None and customer.key != write.customer:
             found.append(("customer", write.customer, customer.key))
         account = await self.code_tables.code("account", document.account.key) if document.account else ""
@@ -73,11 +79,14 @@ class Reading(Assigning):
             found += await self._compare_lines(write, document)
         elif account and account != write.account:
             found.append(("account", write.account, account))
+        return found + await self._compare_period(write, document)
+
+    async def _compare_period(self, write: Postable, document: Transaction) -> list[Difference]:
         differing = compare_period(write.posting_period, write.day, document, await self.known_periods())
         if differing:
             fresh = await self.known_periods(younger_than_seconds=MISS_SECONDS)
             differing = compare_period(write.posting_period, write.day, document, fresh)
-        return found + differing
+        return differing
 
     async def _compare_lines(self, write: DocumentWrite, document: Transaction) -> list[Difference]:
         lines = document.item.items if document.item else ()

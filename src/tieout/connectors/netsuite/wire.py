@@ -77,8 +77,22 @@ class ApplySublist(Wire, frozen=True):
     has_more: bool = False
 
 
+class JournalEntryLine(Wire, frozen=True):
+    """A line of a journal entry."""
+
+    account: Reference = NOTHING
+    debit: Decimal | None = None
+    credit: Decimal | None = None
+
+
+class JournalSublist(Wire, frozen=True):
+    """The lines of a journal entry."""
+
+    items: tuple[JournalEntryLine, ...] = ()
+
+
 class Transaction(Wire, frozen=True):
-    """Invoice, credit memo, customer payment or customer refund, sublists expanded."""
+    """Invoice, credit memo, customer payment, customer refund or journal entry, sublists expanded."""
 
     id: str | int
     tran_id: str = ""
@@ -98,6 +112,7 @@ class Transaction(Wire, frozen=True):
     item: ItemSublist | None = None
     tax_details: TaxSublist | None = None
     apply: ApplySublist | None = None
+    line: JournalSublist | None = None
     source_id: str = msgspec.field(default="", name="custbody_tieout_source")
 
 

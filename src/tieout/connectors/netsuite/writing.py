@@ -23,7 +23,9 @@ from tieout.canonical.write import (
     ApproveWrite,
     CustomerWrite,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
+    Postable,
     RefundWrite,
     Write,
 )
@@ -129,6 +131,17 @@ class Writing(Looking):
                 return Prepared(
                     "POST", RECORD["refund"], outbound.refund_body(write, keys.document, ids, self.config)
                 )
+            case JournalWrite():
+                await table.check_amounts(write.currency, outbound.amounts_minor(write))
+                lines = write.journal
+                ids = outbound.Ids(
+                    currencies=await table.ids("currency", {write.currency}),
+                    accounts=await table.ids("account", {line.account for line in lines}),
+                    departments=await table.ids("department", {line.department for line in lines}),
+                    period=await self._period_id(write.posting_period),
+                )
+                body = outbound.journal_body(write, keys.document, ids)
+                return Prepared("POST", RECORD["journal"], body)
             case ApproveWrite():
                 path = f"{RECORD[write.kind]}/{write.document}"
                 return Prepared("PATCH", path, {"approvalStatus": outbound.reference("2")})
@@ -161,7 +174,7 @@ class Writing(Looking):
         if not made or response.status == 202:
             return OutcomeUnknown(reason=f"{response.status} without the document's Location")
         # Posted on save, unless the account holds it for approval: the read-back tells.
-        held = isinstance(write, DocumentWrite) and self.config.approval.get(write.subsidiary, "off") != "off"
+        held = self.config.approval_of(write) != "off"
         return Confirmed(receipt=Receipt(external_id=made, posted=not held))
 
     async def _replayed(self, write: Write, keys: Keys, said: Refusal) -> SendOutcome:
@@ -204,7 +217,7 @@ class Writing(Looking):
             entity, day_, name = await self._books(write)
             periods = await self.known_periods(younger_than_seconds=0)
         except (Failure, NotFound):
-            if not is_period or not isinstance(write, DocumentWrite | PaymentWrite | RefundWrite):
+            if not is_period or not isinstance(write, Postable):
                 return None
             entity, day_, name, periods = write.entity, write.day, "", ()
         period = next((one for one in periods if name and name in (one.id, one.name)), None)
@@ -221,7 +234,7 @@ class Writing(Looking):
     async def _books(self, write: Write) -> tuple[str, date, str]:
         """Legal entity, day and asked-for period of a write (of a document that is approved: its own). Raises
         Failure, NotFound."""
-        if isinstance(write, DocumentWrite | PaymentWrite | RefundWrite):
+        if isinstance(write, Postable):
             return write.entity, write.day, write.posting_period
         if isinstance(write, ApproveWrite):
             path = f"{RECORD[write.kind]}/{write.document}"

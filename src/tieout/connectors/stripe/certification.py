@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tieout.connectors.contract import Probe, Verdict, World, seen, untestable
 from tieout.connectors.stripe.config import StripeConfig
-from tieout.connectors.stripe.feed import TYPES
+from tieout.connectors.stripe.feed import SALES
 from tieout.connectors.stripe.mapping import moment
 from tieout.connectors.stripe.money_probes import MoneyProbes
 from tieout.connectors.stripe.probing import DAY, MARK, recurs
@@ -158,10 +158,10 @@ class StripeCertification(MoneyProbes):
     async def _events_kept(self) -> Verdict:
         oldest = int(self._world.clock.now().timestamp()) - 29 * DAY
         query = {"created[gte]": str(oldest), "limit": "1"}
-        query |= {f"types[{place}]": name for place, name in enumerate(TYPES)}
+        query |= {f"types[{place}]": name for place, name in enumerate(SALES)}
         answer = await self._client.call("GET", "/v1/events", query)
         taken = answer.status == 200
-        told = f"{len(TYPES)} types and 29 days back: {answer.status if taken else answer.words}"
+        told = f"{len(SALES)} types and 29 days back: {answer.status if taken else answer.words}"
         return seen(taken, told + "; whether each event of these days is there cannot be seen")
 
     async def _metadata(self) -> Verdict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import TypeVar
 
 from tieout.canonical.change import ChangeEvent
@@ -18,6 +18,7 @@ from tieout.connectors.contract import (
     Keys,
     ListedDocument,
     ListedLine,
+    ListedSettlement,
     UsedLine,
     World,
 )
@@ -34,8 +35,8 @@ T = TypeVar("T")
 
 
 class StripeConnection:
-    """Inbound, ChangeFeed, Reader, Writer, Prechecker, Assigner, Lister, LineLister, UsageReader, Catalogue, Checker.
-    Opens no socket."""
+    """Inbound, ChangeFeed, Reader, Writer, Prechecker, Assigner, Lister, SettlementLister, LineLister, UsageReader,
+    Catalogue, Checker. Opens no socket."""
 
     def __init__(self, name: str, config: StripeConfig, world: World) -> None:
         self.name = name
@@ -79,6 +80,9 @@ class StripeConnection:
 
     def documents(self, kind: str) -> AsyncIterator[ListedDocument]:
         return self._listing.documents(kind)
+
+    def settlements(self, since: date) -> AsyncIterator[ListedSettlement]:
+        return self._listing.settlements(since)
 
     def contract_lines(self) -> AsyncIterator[ListedLine]:
         return self._listing.contract_lines()

@@ -13,10 +13,9 @@ from tieout.connectors.http import decode_json
 from tieout.connectors.stripe.client import PAGE, Client, Page
 from tieout.connectors.stripe.inbound import Inbound
 
-# Stripe takes at most 20 types. Each says that something may be due; what they tell is read from the object itself.
-TYPES = (
-    "charge.dispute.closed",
-    "charge.dispute.created",
+# Each says that something may be due; what they tell is read from the object itself. Stripe takes at most 20 types in
+# one query: what is sold and paid, then what becomes of the money at the gateway.
+SALES = (
     "charge.succeeded",
     "credit_note.created",
     "credit_note.voided",
@@ -36,6 +35,18 @@ TYPES = (
     "subscription_schedule.released",
     "subscription_schedule.updated",
 )
+SETTLEMENTS = (
+    "charge.dispute.closed",
+    "charge.dispute.created",
+    "charge.dispute.funds_reinstated",
+    "charge.dispute.funds_withdrawn",
+    "payout.canceled",
+    "payout.failed",
+    "payout.paid",
+    "payout.reconciliation_completed",
+)
+QUERIES = (SALES, SETTLEMENTS)
+TYPES = (*SALES, *SETTLEMENTS)
 WIDEST_SECONDS = 86_400
 OLDEST_SECONDS = 30 * 86_400
 # Windows that one poll may try before it answers with what it has; the engine asks again at once.
@@ -92,12 +103,19 @@ class Feed:
                 step = max(1, (step if until else min(step, now - since)) // 4)
                 continue
             if more:
-                found = await self._rest(since, until, found)
+                found = await self._whole(since, until)
             return self._page(found, since, until, step)
         return FeedPage(events=(), cursor=str(Cursor(since, step)), more=True)
 
-    async def _window(self, since: int, until: int | None, after: str = "") -> tuple[list[msgspec.Raw], bool]:
-        query = [("limit", str(PAGE)), ("created[gte]", str(since)), *(("types[]", name) for name in TYPES)]
+    async def _window(self, since: int, until: int | None) -> tuple[list[msgspec.Raw], bool]:
+        """The first page of each query, and whether one of them has more."""
+        pages = [await self._query(types, since, until) for types in QUERIES]
+        return [raw for page, _ in pages for raw in page], any(more for _, more in pages)
+
+    async def _query(
+        self, types: tuple[str, ...], since: int, until: int | None, after: str = ""
+    ) -> tuple[list[msgspec.Raw], bool]:
+        query = [("limit", str(PAGE)), ("created[gte]", str(since)), *(("types[]", name) for name in types)]
         if until is not None:
             query.append(("created[lt]", str(until)))
         if after:
@@ -107,23 +125,27 @@ class Feed:
         )
         return page.data, page.has_more
 
-    async def _rest(self, since: int, until: int | None, found: list[msgspec.Raw]) -> list[msgspec.Raw]:
+    async def _whole(self, since: int, until: int | None) -> list[msgspec.Raw]:
         """More than a page in one second: all of it, because no window is narrower."""
-        more = True
-        while more:
-            page, more = await self._window(since, until, after=read_head(found[-1]).id)
-            if not page:
-                break
-            found = [*found, *page]
+        found: list[msgspec.Raw] = []
+        for types in QUERIES:
+            after, more = "", True
+            while more:
+                page, more = await self._query(types, since, until, after)
+                if not page:
+                    break
+                found += page
+                after = read_head(page[-1]).id
         return found
 
     def _page(self, found: list[msgspec.Raw], since: int, until: int | None, step: int) -> FeedPage:
         events: list[ChangeEvent] = []
         newest = since
-        for raw in reversed(found):
-            body = bytes(raw)
+        # Each query tells the newest first; what is of one second stays in the order in which it was told.
+        told = found[::-1]
+        for raw in sorted(told, key=lambda one: read_head(one).created):
             newest = max(newest, read_head(raw).created)
-            events += self._changes(body)
+            events += self._changes(bytes(raw))
         if until is None:
             reached = max(since, newest - self._config.events_overlap_seconds)
             return FeedPage(events=tuple(events), cursor=str(Cursor(reached, WIDEST_SECONDS)))

@@ -35,6 +35,7 @@ SUBJECTS: tuple[tuple[str, str | None], ...] = (
     ("payment_intent.succeeded", "payment"),
     ("credit_note.", "credit_memo"),
     ("invoice.", "invoice"),
+    ("payout.", "payout"),
     ("refund.", "refund"),
 )
 IGNORED = {
@@ -43,7 +44,6 @@ IGNORED = {
 }
 CUSTOMER_RULE = "customers are led by the CRM"
 REFUND_RULE = "refunds come as refund.*"
-PAYOUT_RULE = "payouts are read (`fetch`, balance transactions), and booked from the bank statement"
 STRIPE_RECORD_RULE = "a payment through Stripe is told by its payment intent"
 NO_PAYMENT_RULE = "an invoice payment without a payment"
 
@@ -138,7 +138,7 @@ class Inbound:
         if type_.startswith("customer."):
             id = found.get("id") if found.get("object") == "customer" else found.get("customer")
             return ([self._ref("customer", id)] if isinstance(id, str) else []), CUSTOMER_RULE
-        return [], PAYOUT_RULE if type_.startswith("payout.") else f"no process for {type_}"
+        return [], f"no process for {type_}"
 
     def _indirect(self, prefix: str, found: dict[str, Any]) -> tuple[list[Ref], str]:
         """Events whose object is not the document that the process is for."""

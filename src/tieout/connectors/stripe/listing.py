@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from datetime import date
+from datetime import UTC, date, datetime, time
 
 import msgspec
 
 from tieout.canonical.order import SubscriptionLine
+from tieout.canonical.outcome import Failure, Rejected
 from tieout.canonical.payment import Payment
-from tieout.connectors.contract import ListedDocument, ListedLine
+from tieout.connectors.contract import ListedDocument, ListedLine, ListedSettlement
 from tieout.connectors.stripe import cash, wire
 from tieout.connectors.stripe.client import Client
 from tieout.connectors.stripe.contracts import (
@@ -32,6 +33,7 @@ from tieout.connectors.stripe.mapping import (
 )
 from tieout.connectors.stripe.money import minor
 from tieout.connectors.stripe.reading import Books
+from tieout.connectors.stripe.settlements import dispute_settlement, map_dispute, payout_settlement
 
 Settled = dict[str, list[tuple[str, int]]]
 
@@ -245,6 +247,32 @@ class Listing:
                         status="succeeded",
                         settled=[(part.payment_record_refund.payment_record, amount)],
                     )
+
+    # ------------------------------------------------------------------------------------------- settlements
+
+    async def settlements(self, since: date) -> AsyncIterator[ListedSettlement]:
+        """Payouts that arrive on `since` or later, each with its transactions (a call of its own), and disputes that
+        were opened then. Raises Failure."""
+        midnight = int(datetime.combine(since, time.min, UTC).timestamp()) if since > date.min else 0
+        entity, expand = self._config.entity, [("expand[]", "data.failure_balance_transaction")]
+        arrived = [("arrival_date[gte]", str(midnight)), *expand]
+        async for page in self._client.pages(wire.Payout, "/v1/payouts", arrived, operation="payout.list"):
+            for payout in page:
+                try:
+                    found = await self._books.whole_payout(payout, "")
+                except Failure as failure:
+                    if not isinstance(failure.outcome, Rejected):
+                        raise
+                    continue  # does not add up: it is parked, and what stands on clearing shows it
+                yield payout_settlement(found, entity)
+        opened = [("created[gte]", str(midnight))]
+        async for disputes in self._client.pages(
+            wire.Dispute, "/v1/disputes", opened, operation="dispute.list"
+        ):
+            for one in disputes:
+                yield dispute_settlement(
+                    map_dispute(self._client.name, one), entity, day(one.created, self._config)
+                )
 
     # ------------------------------------------------------------------------------------------ contract lines
 

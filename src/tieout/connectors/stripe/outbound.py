@@ -62,6 +62,8 @@ def place_of(target: Ref) -> tuple[str, ...]:
             return ("credit_notes", id)
         case "refund":
             return ("refunds", id)
+        case "payout":
+            return ("payouts", id)
         case "customer":
             return ("customers", id)
         case "subscription":

@@ -36,6 +36,7 @@ MOST_RATES = 20_000
 SCHEDULE_EXPAND: Pairs = [("expand[]", "phases.items.price"), ("expand[]", "phases.add_invoice_items.price")]
 # Tells whether the invoice had been written off before it was paid.
 WHOLE_INVOICE = ("expand[]", "data.invoice")
+RETURNED: Pairs = [("expand[]", "failure_balance_transaction")]
 SETTLED: Pairs = [("expand[]", "latest_charge.balance_transaction")]
 
 
@@ -145,11 +146,16 @@ class Books:
 
     async def payout(self, id: str, lane: str) -> Payout:
         """A payout with every transaction that it pays out; a manual one names none."""
-        found = await self._client.get(wire.Payout, path("payouts", id), operation="payout.get", lane=lane)
+        where = path("payouts", id)
+        found = await self._client.get(wire.Payout, where, RETURNED, operation="payout.get", lane=lane)
+        return await self.whole_payout(found, lane)
+
+    async def whole_payout(self, found: wire.Payout, lane: str) -> Payout:
+        """A payout as it was read, with its transactions."""
         parts = await self._client.every(
             wire.BalanceTransaction,
             "/v1/balance_transactions",
-            [("payout", id)],
+            [("payout", found.id)],
             operation="balance_transaction.list",
             lane=lane,
         )

@@ -226,6 +226,8 @@ class BalanceTransaction(Thing):
     net: int = 0
     currency: str = ""
     type: str = ""
+    reporting_category: str = ""
+    exchange_rate: Decimal | None = None
     source: str | Thing | None = None
 
 
@@ -337,6 +339,8 @@ class Payout(Thing):
     currency: str = ""
     status: str = ""
     arrival_date: int = 0
+    reconciliation_status: str = ""
+    failure_balance_transaction: BalanceTransaction | str | None = None
 
 
 class Recurring(msgspec.Struct, gc=False):

@@ -39,6 +39,7 @@ class TrytonConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     revenue_journal: str = "REV"
     cash_journal: str = "CASH"
     settling_journal: str = "MISC"
+    general_journal: str = "MISC"
 
     def __post_init__(self) -> None:
         if not self.url.startswith(("https://", "http://")):
@@ -81,6 +82,7 @@ warnings = ["invoice_payment_term", "invoice_date_future"]  # answered with yes,
 revenue_journal = "REV"
 cash_journal = "CASH"
 settling_journal = "MISC"        # of the moves that settle one document with another
+general_journal = "MISC"         # of what has no document: payouts, disputes
 
 [connections.tryton-main.entities]      # our legal entity per company id
 1 = "us"

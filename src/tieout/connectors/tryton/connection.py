@@ -53,7 +53,13 @@ class Tryton(Listing):
     async def _check_company(self, company: str) -> list[Finding]:
         subject = f"company {company}"
         try:
-            for code in (self.config.revenue_journal, self.config.cash_journal, self.config.settling_journal):
+            config = self.config
+            for code in (
+                config.revenue_journal,
+                config.cash_journal,
+                config.settling_journal,
+                config.general_journal,
+            ):
                 await self.code_tables.id("journal", code, company)
             if not await self.code_tables.receivables(company):
                 remedy = "give the company a chart of accounts with a receivables account"

@@ -16,6 +16,8 @@ from tieout.connectors.tryton.mapping import (
     MOVE,
     REASON,
     SOURCE,
+    WHY,
+    describe,
     described,
     external_id,
     internal_id,
@@ -28,7 +30,8 @@ from tieout.connectors.tryton.reading import Reading
 from tieout.connectors.tryton.settling import LINE_FIELDS, TITLE
 from tieout.connectors.tryton.wire import Row
 
-KINDS = ("invoice", "credit_memo", "payment", "refund")
+RECEIVABLES = ("invoice", "credit_memo", "payment", "refund")
+KINDS = (*RECEIVABLES, "journal")
 INVOICES = [
     "number",
     "state",
@@ -53,13 +56,16 @@ class Listing(Reading):
     """`Lister` and `LedgerReader` of the connection."""
 
     async def documents(self, kind: str) -> AsyncIterator[ListedDocument]:
-        """Every `invoice`, `credit_memo`, `payment` or `refund` of every company, oldest first per company. Raises
-        Failure, ValueError."""
+        """Every `invoice`, `credit_memo`, `payment`, `refund` or `journal` of ours of every company, oldest first per
+        company. Raises Failure, ValueError."""
         if kind not in KINDS:
             raise ValueError(f"no documents of kind {kind!r}; known: {', '.join(sorted(KINDS))}")
         for company in await self.companies():
             if kind in ("invoice", "credit_memo"):
                 async for document in self._invoice_documents(kind, company):
+                    yield document
+            elif kind == "journal":
+                async for document in self._journals(company):
                     yield document
             else:
                 async for document in self._move_documents(kind, company):
@@ -154,6 +160,22 @@ class Listing(Reading):
                 total = abs(shares[int(row["id"])])
                 yield await self._move(kind, row, company, currency, total, nets, settled)
 
+    # -- journals ---------------------------------------------------------------------------------------------------
+    async def _journals(self, company: str) -> AsyncIterator[ListedDocument]:
+        """Moves that carry our mark, whoever made them, in whatever journal."""
+        currency = await self.code_tables.currency(company)
+        mark = f"%{describe('', 'journal', '')}%"
+        domain = [["company", "=", int(company)], ["description", "like", mark]]
+        async for rows in self._pages("account.move", domain, MOVES, "list.journal"):
+            ours = [row for row in rows if described(row, KIND) == "journal"]
+            nets, lines = await self._nets([row["id"] for row in ours], currency)
+            debits: dict[int, int] = defaultdict(int)
+            for line in lines:
+                debits[int(line["move"])] += minor(line["debit"], currency)
+            for row in ours:
+                total = debits[int(row["id"])]
+                yield await self._move("journal", row, company, currency, total, nets, {})
+
     async def _move(
         self, kind: str, row: Row, company: str, currency: str, total: int, nets: Nets, settled: Settled
     ) -> ListedDocument:
@@ -173,6 +195,7 @@ class Listing(Reading):
             status=status,
             document_key=described(row, KEY) if described(row, KIND) == kind else "",
             source=described(row, SOURCE),
+            reason=described(row, WHY) if kind == "journal" else "",
             period=period.name if period else "",
             period_start=period.start if period else None,
             open_minor=max(0, left),
@@ -293,7 +316,7 @@ class Listing(Reading):
     async def _subledger(self, company: str) -> dict[str, int]:
         """Receivables by the documents, per period. (One receivables account per company.)"""
         sums: dict[str, int] = defaultdict(int)
-        for kind in KINDS:
+        for kind in RECEIVABLES:
             source = self._invoice_documents if kind in ("invoice", "credit_memo") else self._move_documents
             async for document in source(kind, company):
                 if document.posted:

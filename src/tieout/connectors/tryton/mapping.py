@@ -8,7 +8,7 @@ from decimal import Decimal
 from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.money import to_minor
 from tieout.canonical.outcome import Receipt
-from tieout.canonical.write import DocumentWrite, PaymentWrite, RefundWrite
+from tieout.canonical.write import Postable
 from tieout.connectors.tryton.wire import Row
 
 Difference = tuple[str, str, str]
@@ -68,9 +68,10 @@ def described(row: Row, place: int) -> str:
     return parts[place] if len(parts) > place else ""
 
 
-# Places in the description of an invoice (billing's number, reason, source) and of a move (key, kind, source).
+# Places in the description of an invoice (billing's number, reason, source) and of a move (key, kind, source; of a
+# journal its reason besides).
 NUMBER, REASON, SOURCE = 0, 1, 2
-KEY, KIND = 0, 1
+KEY, KIND, WHY = 0, 1, 3
 
 
 def invoice_kind(row: Row) -> str:
@@ -109,9 +110,7 @@ def map_move_receipt(row: Row, total_minor: int | None, currency: str) -> Receip
     )
 
 
-def compare_head(
-    write: DocumentWrite | PaymentWrite | RefundWrite, receipt: Receipt, total_minor: int, period: str
-) -> list[Difference]:
+def compare_head(write: Postable, receipt: Receipt, total_minor: int, period: str) -> list[Difference]:
     """Total, currency, date and period as (field, ours, theirs). `period`: the one that was asked for, else empty."""
     found: list[Difference] = []
     differ(found, "total", total_minor, receipt.total_minor)

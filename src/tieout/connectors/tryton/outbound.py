@@ -14,7 +14,14 @@ import msgspec
 
 from tieout.canonical.money import to_major
 from tieout.canonical.party import Address
-from tieout.canonical.write import CustomerWrite, DocumentLine, DocumentWrite, PaymentWrite, RefundWrite
+from tieout.canonical.write import (
+    CustomerWrite,
+    DocumentLine,
+    DocumentWrite,
+    JournalWrite,
+    PaymentWrite,
+    RefundWrite,
+)
 from tieout.connectors.tryton.mapping import describe
 from tieout.connectors.tryton.wire import Row
 
@@ -163,6 +170,27 @@ def cash_body(
         "period": period,
         "date": day,
         "description": describe(key, kind, write.source.id, *([reference] if reference else [])),
+        "lines": [["create", lines]],
+    }
+
+
+def journal_body(write: JournalWrite, key: str, ids: Ids, *, day: date, period: int) -> Body:
+    """A journal as a move with the lines that were decided. A party only where the account asks for one."""
+    lines = [
+        move_line(
+            ids.accounts[line.account],
+            line.amount_minor,
+            write.currency,
+            int(line.customer) if line.customer and line.account in ids.parties else None,
+        )
+        for line in write.journal
+    ]
+    return {
+        "company": ids.company,
+        "journal": ids.journal,
+        "period": period,
+        "date": day,
+        "description": describe(key, "journal", write.source.id, write.reason),
         "lines": [["create", lines]],
     }
 

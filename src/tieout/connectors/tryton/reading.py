@@ -6,7 +6,9 @@ from tieout.canonical.outcome import NotFound, Receipt
 from tieout.canonical.write import (
     CustomerWrite,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
+    Postable,
     RefundWrite,
     Write,
 )
@@ -37,7 +39,7 @@ class Reading(Assigning):
 
     def approves(self, write: Write) -> bool:
         """What the hub makes it posts: every document is read back and compared as a draft before that."""
-        return isinstance(write, DocumentWrite | PaymentWrite | RefundWrite)
+        return isinstance(write, Postable)
 
     async def verify_document(self, operation: str, write: Write, external_id: str) -> Verified:
         """The document with its lines. Raises NotFound, Failure."""
@@ -56,7 +58,7 @@ class Reading(Assigning):
             differences = await self._compare_invoice(write, row, company)
             differences += compare_head(write, receipt, write.total_minor, write.posting_period)
             differ(differences, "tax", write.tax_minor, receipt.tax_minor)
-        elif isinstance(write, PaymentWrite | RefundWrite):
+        elif isinstance(write, PaymentWrite | RefundWrite | JournalWrite):
             total, differences = await self._compare_move(write, row, company)
             receipt = map_move_receipt(row, total, currency)
             differences += compare_head(write, receipt, write.amount_minor, write.posting_period)
@@ -96,7 +98,7 @@ class Reading(Assigning):
         return found + compare_sums("account", ours, theirs) + compare_sums("tax", our_taxes, their_taxes)
 
     async def _compare_move(
-        self, write: PaymentWrite | RefundWrite, row: Row, company: str
+        self, write: PaymentWrite | RefundWrite | JournalWrite, row: Row, company: str
     ) -> tuple[int, list[Difference]]:
         """The amount that it moves, and its net per account against the journal."""
         found: list[Difference] = []
@@ -110,13 +112,13 @@ class Reading(Assigning):
             debit, credit = minor(one["debit"], write.currency), minor(one["credit"], write.currency)
             theirs[code] = theirs.get(code, 0) + debit - credit
             total += debit
-            if one.get("party") is not None:
+            if one.get("party") is not None and not isinstance(write, JournalWrite):
                 differ(found, "customer", write.customer, str(one["party"]))
         return total, found + compare_sums("account", ours, theirs)
 
     async def _compare_period(self, write: Write, receipt: Receipt, company: str) -> list[Difference]:
         """Where another period was asked for, the document's day must lie in it."""
-        if not isinstance(write, DocumentWrite | PaymentWrite | RefundWrite) or not write.posting_period:
+        if not isinstance(write, Postable) or not write.posting_period:
             return []
         periods = await self.known_periods(company)
         asked = next((one for one in periods if write.posting_period in (one.id, one.name)), None)
@@ -141,7 +143,9 @@ class Reading(Assigning):
     async def statuses(self, kind: str, ids: tuple[str, ...]) -> dict[str, str]:
         """The states of many documents. A word that we do not know counts as `created`."""
         model, letter = (
-            ("account.move", MOVE) if kind in ("payment", "refund") else ("account.invoice", INVOICE)
+            ("account.move", MOVE)
+            if kind in ("payment", "refund", "journal")
+            else ("account.invoice", INVOICE)
         )
         answer: dict[str, str] = {}
         for start in range(0, len(ids), IN_LIST):

@@ -26,6 +26,7 @@ from tieout.canonical.write import (
     ApproveWrite,
     CustomerWrite,
     DocumentWrite,
+    JournalWrite,
     PaymentWrite,
     Postable,
     RefundWrite,
@@ -59,7 +60,7 @@ def traits(config: TrytonConfig) -> dict[str, OperationTraits]:
         timeout_seconds=config.timeout_seconds,
     )
     create = msgspec.structs.replace(customer, uniqueness="search_only", two_phase=True)
-    kinds = ("invoice", "credit_memo", "payment", "refund")
+    kinds = ("invoice", "credit_memo", "payment", "refund", "journal")
     return {
         "customer.create": customer,
         **{f"{kind}.create": create for kind in kinds},
@@ -84,6 +85,8 @@ def kind_of(write: Write) -> str:
             return "payment"
         case RefundWrite():
             return "refund"
+        case JournalWrite():
+            return "journal"
         case _:
             raise ValueError(f"not a write of an ERP: {type(write).__name__}")
 
@@ -109,7 +112,7 @@ class Writing(Posting):
                     return await self._make_party(write, keys)
                 case DocumentWrite():
                     return await self._make_invoice(write, keys)
-                case PaymentWrite() | RefundWrite():
+                case PaymentWrite() | RefundWrite() | JournalWrite():
                     return await self._make_move(write, keys)
                 case ApproveWrite():
                     return await self.post(write, keys)
@@ -199,7 +202,7 @@ class Writing(Posting):
             return await self._make_invoice(write, keys)
         return Confirmed(receipt=Receipt(external_id=external_id(INVOICE, int(made[0])), posted=False))
 
-    async def _make_move(self, write: PaymentWrite | RefundWrite, keys: Keys) -> SendOutcome:
+    async def _make_move(self, write: PaymentWrite | RefundWrite | JournalWrite, keys: Keys) -> SendOutcome:
         company = await self._allowed(write.subsidiary)
         await self._own_currency(write, company)
         table, codes = self.code_tables, {line.account for line in write.journal}
@@ -207,24 +210,37 @@ class Writing(Posting):
         ids = outbound.Ids(
             company=int(company),
             currency=await table.id("currency", write.currency, company),
-            journal=await table.id("journal", self.config.cash_journal, company),
+            journal=await table.id("journal", self._journal(write), company),
             accounts={code: int(row["id"]) for code, row in accounts.items()},
             parties=frozenset(code for code, row in accounts.items() if row.get("party_required")),
         )
         day, period = await self._booked_on(write, company)
-        body = outbound.cash_body(
-            write, keys.document, ids, int(write.customer), day=day, period=int(period.id)
-        )
-        kind = kind_of(write)
-        async with self.poster(company):
-            made = await self.client.write(
-                "model.account.move.create",
-                [body],
-                operation=f"{kind}.create",
-                lane=keys.effect,
-                company=int(company),
+        if isinstance(write, JournalWrite):
+            body = outbound.journal_body(write, keys.document, ids, day=day, period=int(period.id))
+        else:
+            body = outbound.cash_body(
+                write, keys.document, ids, int(write.customer), day=day, period=int(period.id)
             )
+        try:
+            async with self.poster(company):
+                made = await self.client.write(
+                    "model.account.move.create",
+                    [body],
+                    operation=f"{kind_of(write)}.create",
+                    lane=keys.effect,
+                    company=int(company),
+                )
+        except NotDone as error:
+            if isinstance(error.outcome, Rejected):
+                # The period may have been closed since it was read: then it is the period's, and no document's fault.
+                await self.known_periods(company, younger_than_seconds=0)
+                await self._booked_on(write, company)
+            raise
         return Confirmed(receipt=Receipt(external_id=external_id(MOVE, int(made[0])), posted=False))
+
+    def _journal(self, write: Postable) -> str:
+        config = self.config
+        return config.general_journal if isinstance(write, JournalWrite) else config.cash_journal
 
     # -- what a document needs ------------------------------------------------------------------------------------
     async def _own_currency(self, write: Postable, company: str) -> None:
@@ -317,7 +333,7 @@ class Writing(Posting):
                     found = await self._parties(write, keys)
                 case DocumentWrite():
                     found = await self._invoices(write, keys)
-                case PaymentWrite() | RefundWrite():
+                case PaymentWrite() | RefundWrite() | JournalWrite():
                     found = await self._moves(write, keys)
                 case ApproveWrite():
                     found = await self.posted(write)
@@ -345,7 +361,7 @@ class Writing(Posting):
         )
         return [map_invoice_receipt(row, write.currency) for row in rows]
 
-    async def _moves(self, write: PaymentWrite | RefundWrite, keys: Keys) -> list[Receipt]:
+    async def _moves(self, write: PaymentWrite | RefundWrite | JournalWrite, keys: Keys) -> list[Receipt]:
         kind = kind_of(write)
         domain = [["description", "like", f"{describe(keys.document, kind)}%"]]
         rows = await self.client.rows("account.move", domain, MOVE_FIELDS, operation=f"find.{kind}")

@@ -40,8 +40,9 @@ class Actions:
         self._twin = twin
         for name in (
             "advance", "alter", "change_subscription", "close_dispute", "copy", "credit", "delete", "detach_payment",
-            "dispute", "limits", "mark_uncollectible", "pay_invoice", "pay_out", "refund", "register_webhook",
-            "rotate_secret", "seed_catalogue", "settings", "snapshot", "void_invoice", "webhook_journal", "wire",
+            "dispute", "fail_payout", "limits", "mark_uncollectible", "pay_invoice", "pay_out", "refund",
+            "register_webhook", "rotate_secret", "seed_catalogue", "settings", "snapshot", "void_invoice",
+            "webhook_journal", "wire",
         ):  # fmt: skip
             twin.action(name, self._guarded(getattr(self, name)))
 
@@ -209,6 +210,11 @@ class Actions:
     def pay_out(self, given: dict[str, Any]) -> Any:
         """{account, currency}: all that is available goes to the bank, and arrives two days later."""
         return plain(settlements.pay_out(self._account(given), given["currency"]))
+
+    def fail_payout(self, given: dict[str, Any]) -> Any:
+        """{account, payout}: it comes back, whether or not it was shown as paid before."""
+        account = self._account(given)
+        return plain(settlements.give_back(account, account.get("payouts", given["payout"], "payout")))
 
     def refund(self, given: dict[str, Any]) -> Any:
         """{account, charge | payment_intent, amount?, reason?}."""

@@ -18,12 +18,15 @@ DAY = 86_400
 AVAILABLE_AFTER = 2 * DAY
 ARRIVES_AFTER = 2 * DAY
 RESPONSE_WITHIN = 14 * DAY
+OF_PAYOUTS = ("payout", "payout_failure", "payout_cancel")
 OPEN_DISPUTES = ("needs_response", "under_review")
-CATEGORIES = {"adjustment": "dispute"}
+CATEGORIES = {"payout_failure": "payout_reversal", "payout_cancel": "payout_reversal"}
 
 
 # -- balance transactions -------------------------------------------------------------------------------------------
-def move(account: Account, amount: int, currency: str, kind: str, source: str, fee: int = 0) -> Obj:
+def move(
+    account: Account, amount: int, currency: str, kind: str, source: str, fee: int = 0, category: str = ""
+) -> Obj:
     """A balance transaction: what a charge, refund, dispute or payout did to the account's balance."""
     now = account.now()
     details = {
@@ -39,7 +42,7 @@ def move(account: Account, amount: int, currency: str, kind: str, source: str, f
             "id": account.new_id("txn"),
             "object": "balance_transaction",
             "amount": amount,
-            "available_on": now if kind == "payout" else now + AVAILABLE_AFTER,
+            "available_on": now if kind in OF_PAYOUTS else now + AVAILABLE_AFTER,
             "balance_type": "payments",
             "created": now,
             "currency": currency,
@@ -48,9 +51,9 @@ def move(account: Account, amount: int, currency: str, kind: str, source: str, f
             "fee": fee,
             "fee_details": [details] if fee else [],
             "net": amount - fee,
-            "reporting_category": CATEGORIES.get(kind, kind),
+            "reporting_category": category or CATEGORIES.get(kind, kind),
             "source": source,
-            "status": "available" if kind == "payout" else "pending",
+            "status": "available" if kind in OF_PAYOUTS else "pending",
             "type": kind,
             "_payout": None,
         },
@@ -115,7 +118,12 @@ def pay_out(account: Account, currency: str, **given: Any) -> Obj:
     ]
     amount = sum(one["net"] for one in parts)
     wanted = given.get("amount")
-    if amount <= 0 or (wanted is not None and wanted > amount):
+    # What is below zero is taken from the bank, by an automatic payout alone.
+    if (
+        amount == 0
+        or (amount < 0 and not given.get("automatic", True))
+        or (wanted is not None and wanted > amount)
+    ):
         raise conflict("You have insufficient funds in your Stripe account.", "balance_insufficient")
     if wanted is not None and wanted != amount:
         raise invalid(f"This twin pays out all that is available: {amount}.", "amount")
@@ -168,6 +176,29 @@ def arrive(account: Account, identifier: str) -> None:
     with account.changing(payout, "payout.updated"):
         payout["status"] = "paid"
     account.emit("payout.paid", payout)
+
+
+def give_back(account: Account, payout: Obj) -> Obj:
+    """The bank could not credit it, be it days after it was shown as paid; or it is cancelled before it left. The money
+    is at the gateway again, and goes out with a later payout."""
+    cancelled = payout["status"] == "pending"
+    if payout["status"] not in ("pending", "in_transit", "paid"):
+        raise conflict(f"This payout is {payout['status']}.")
+    kind = "payout_cancel" if cancelled else "payout_failure"
+    with account.changing(payout, None):
+        payout["status"] = "canceled" if cancelled else "failed"
+        payout["failure_code"] = None if cancelled else "account_closed"
+        moved = move(account, payout["amount"], payout["currency"], kind, payout["id"])
+        payout["failure_balance_transaction"] = moved["id"]
+    account.emit("payout.canceled" if cancelled else "payout.failed", payout)
+    return payout
+
+
+def _cancel_payout(call: Call) -> Obj:
+    payout = _payout(call)
+    if payout["status"] != "pending":
+        raise conflict(f"Payouts that are {payout['status']} cannot be canceled.")
+    return give_back(call.account, payout)
 
 
 def _payout(call: Call) -> Obj:
@@ -245,7 +276,8 @@ def close_dispute(account: Account, dispute: Obj, *, won: bool) -> Obj:
 
 
 def _funds(account: Account, dispute: Obj, amount: int, fee: int, kind: str) -> None:
-    moved = move(account, amount, dispute["currency"], "adjustment", dispute["id"], fee)
+    category = "dispute" if amount < 0 else "dispute_reversal"
+    moved = move(account, amount, dispute["currency"], "adjustment", dispute["id"], fee, category)
     dispute["balance_transactions"].append(moved)
     account.emit(kind, dispute)
 
@@ -282,6 +314,7 @@ def routes(desk: Desk) -> None:
     desk.v1("POST", "/v1/payouts", "payouts.create", _create_payout)
     desk.v1("GET", "/v1/payouts/{payout}", "payouts.retrieve", _payout)
     desk.v1("POST", "/v1/payouts/{payout}", "payouts.update", _update_payout)
+    desk.v1("POST", "/v1/payouts/{payout}/cancel", "payouts.cancel", _cancel_payout)
     desk.v1("GET", "/v1/disputes", "disputes.list", _disputes)
     desk.v1("GET", "/v1/disputes/{dispute}", "disputes.retrieve", _dispute)
     desk.v1("POST", "/v1/disputes/{dispute}", "disputes.update", _update_dispute)
