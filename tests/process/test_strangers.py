@@ -164,6 +164,8 @@ async def test_a_look_that_began_before_it_was_parked_does_not_let_it_go(
         with monkeypatch.context() as patched:
             patched.setattr(hub.store, "fetch", late)
             await pinning.look(hub)
+        # As it is asked of every connection that is held.
+        await pinning.settle(hub, connection)
         assert "evt_1" in pinning.parked(connection)
         assert len(await listed(world.app)) == 1
 
