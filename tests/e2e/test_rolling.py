@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,9 +73,16 @@ class Fleet:
             return {"leased": 1}
         return {state: found[state] for state in ("ready", "leased", "waiting", "parked", "idle")}
 
-    def workers(self) -> dict[int, str]:
-        """The ids of the living workers, by process."""
-        return {pid: worker for worker, pid in self.ask("SELECT worker_id, pid FROM workers")}
+    def workers(self, *names: str) -> set[str]:
+        """The ids of these workers, once each of them has joined."""
+        pids = {self.running[name].pid for name in names}
+        until = time.monotonic() + 60
+        while True:
+            found = {pid: worker for worker, pid in self.ask("SELECT worker_id, pid FROM workers")}
+            if pids <= found.keys():
+                return {found[pid] for pid in pids}
+            assert time.monotonic() < until, f"{names}: not all have joined"
+            time.sleep(0.2)
 
     def ask(self, sql: str) -> list[tuple]:
         with psycopg.connect(self.database) as connection:
@@ -102,7 +110,7 @@ class Upgrade:
     def __init__(self, fleet: Fleet) -> None:
         self.fleet = fleet
         self.done = 0
-        self.old: set[str] = set()
+        self.old = fleet.workers("old work 1", "old work 2")
         self.new: set[str] = set()
         # Effects that stood before any worker of this release was there.
         self.before = 0
@@ -115,16 +123,15 @@ class Upgrade:
 
     def add_new(self) -> None:
         """Tables first, beneath the feet of the previous release; then workers beside its own."""
-        self.old = set(self.fleet.workers().values())
         ((self.before,),) = self.fleet.ask("SELECT COUNT(*) FROM effects")
         line, given = self.fleet.command("new", "migrate")
         subprocess.run(line, check=True, timeout=60, env=given, stdout=subprocess.DEVNULL)
         for number in (1, 2):
             self.fleet.start(f"new work {number}", "work")
+        self.new = self.fleet.workers("new work 1", "new work 2")
 
     def lose_one(self) -> None:
         """What a worker of the previous release had in hand when it died is finished by whoever is there."""
-        self.new = set(self.fleet.workers().values()) - self.old
         self.fleet.end("old work 1", signal.SIGKILL)
 
     def serve_new(self) -> None:
