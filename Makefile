@@ -60,6 +60,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock:  ## Write requirements/*.txt from requirements/*.in
 	$(COMPILE) --output-file requirements/base.txt requirements/base.in
 	$(COMPILE) --output-file requirements/dev.txt --constraint requirements/base.txt requirements/dev.in
+	$(COMPILE) --output-file requirements/image.txt --constraint requirements/dev.txt requirements/image.in
 
 clean:  ## Remove what can be made again
 	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov

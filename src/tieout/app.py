@@ -19,6 +19,7 @@ from tieout.engine import buffering, inbox, pinning, restoring
 from tieout.engine.budget import Budget, BudgetedTransport
 from tieout.engine.buffering import Inlet
 from tieout.engine.commands import execute
+from tieout.engine.groups import Groups, WrongGroup, open_groups
 from tieout.engine.housekeeping import Housekeeping
 from tieout.engine.hub import Connection, Hub, Policy
 from tieout.engine.lease import Lease
@@ -215,9 +216,10 @@ async def compose(
     migrate: bool = True,
     echo_suppression: bool | None = None,
     alone: bool = False,
+    serves: tuple[str, ...] = ("",),
 ) -> App:
-    """Build the hub. `alone`: the caller has made sure that no other process works on this database. Raises
-    ConfigurationError."""
+    """Build the hub. `alone`: the caller has made sure that no other process works on this database; `serves`: the
+    worker groups whose lanes it runs, an empty name for the lanes of none. Raises ConfigurationError."""
     settings = file.settings
     url = database_url(file, database)
     master = _master_key(file, ports)
@@ -232,6 +234,7 @@ async def compose(
     _check_routes(file, connections)
     outbox = open_outbox(settings.outbox, settings.company, world, ports.publisher)
     _check_lease(file, connections, outbox)
+    groups = _groups(file, serves)
     # What can be wrong with the configuration is said before the database is touched.
     if ports.store is None and migrate:
         upgrade(url)
@@ -259,6 +262,8 @@ async def compose(
         policy=policy,
         metrics=Metrics(),
         single_operator=settings.local_mode,
+        # One process does everything on a database file.
+        groups=groups if store.dialect != "sqlite" else Groups(),
         outbox=outbox,
     )
     await hub.open_key(COMPANY)
@@ -291,6 +296,7 @@ def configuration_errors(file: SettingsFile, ports: Ports) -> list[str]:
         steps.append(lambda: _check_routes(file, connections))
         outbox = open_outbox(file.settings.outbox, file.settings.company, world, ports.publisher)
         steps.append(lambda: _check_lease(file, connections, outbox))
+        steps.append(lambda: _groups(file))
     for step in steps:
         try:
             step()
@@ -398,6 +404,17 @@ def _check_lease(file: SettingsFile, connections: dict[str, Connection], outbox:
             f"{file.path}:{line}: engine.lease_seconds = {file.settings.engine.lease_seconds} is too short for "
             f"requests of {longest} s ({whose}): nothing could be sent; write {least} or more"
         )
+
+
+def _groups(file: SettingsFile, serves: tuple[str, ...] = ("",)) -> Groups:
+    """Who runs what. Raises ConfigurationError."""
+    settings = file.settings
+    billing = {entity.code: entity.billing for entity in settings.entities}
+    try:
+        return open_groups(settings.groups, billing, settings.connections, serves)
+    except WrongGroup as wrong:
+        line = file.line_of(f"groups.{wrong.where}")
+        raise ConfigurationError(f"{file.path}:{line}: {wrong}") from wrong
 
 
 def _check_routes(file: SettingsFile, connections: dict[str, Connection]) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from tieout.canonical.money import exponent
 from tieout.canonical.party import LegalEntity, TaxRegistration
 from tieout.canonical.secret import Secret
+from tieout.engine.groups import Group
 from tieout.engine.receivers import OutboxConfig
 
 T = TypeVar("T")
@@ -192,6 +193,7 @@ class Settings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     rules: str = "rules"
     local_mode: bool = True
     entities: list[Entity] = []
+    groups: dict[str, Group] = {}
     connections: dict[str, dict[str, Any]] = {}
 
     def __post_init__(self) -> None:

@@ -39,14 +39,19 @@ class Hub:
         self.process: subprocess.Popen[bytes] | None = None
         self.session: aiohttp.ClientSession | None = None
         self.kills = 0
+        # The source of another release, which runs until it is killed.
+        self.release: Path | None = None
 
     def start(self) -> None:
+        given = environment()
+        if self.release is not None:
+            given["PYTHONPATH"] = str(self.release)
         with (self.settings.parent / "hub.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "--config", str(self.settings), "--log-level", "error", "up"],
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                env=environment(),
+                env=given,
             )
 
     def kill(self) -> None:
@@ -54,6 +59,7 @@ class Hub:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         self.kills += 1
+        self.release = None
 
     async def lanes(self) -> Mapping[str, int]:
         """Lanes by state; while nobody answers, something is still to be done."""
@@ -106,7 +112,10 @@ async def executioner(hub: Hub, steering: Steering, draws: Draws, kills: int) ->
         hub.start()
 
 
-async def play_with_kills(tmp_path: Path, customers: int, seed: int, kills: int) -> tuple[Hub, list[str]]:
+async def play_with_kills(
+    tmp_path: Path, customers: int, seed: int, kills: int, first: Path | None = None
+) -> tuple[Hub, list[str]]:
+    """`first`: the source of the release that runs until the first kill; ours by default."""
     port = free_port()
     async with twins(business=OPENING) as described:
         steering = Steering(described)
@@ -122,6 +131,7 @@ async def play_with_kills(tmp_path: Path, customers: int, seed: int, kills: int)
         text = text.replace("[engine]\n", "[engine]\nmost_crashes = 1000\n")
         settings.write_text(text)
         hub = Hub(settings, port)
+        hub.release = first
         for entity, name in BILLING.items():
             hook = f"{hub.url}/hooks/{name}"
             await steering.act("stripe", "register_webhook", account=f"acct_{entity}", url=hook)

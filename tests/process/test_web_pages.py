@@ -38,7 +38,9 @@ async def _posted_invoice(hub) -> None:
     await hub.store.commit(
         [(lanes.JOIN, {"worker": "w", "now": now, "until": now + 60_000_000, "host": "h", "pid": 1})]
     )
-    (claimed,) = await hub.store.commit([(lanes.CLAIM, {"worker": "w", "now": now, "limit": 10})])
+    (claimed,) = await hub.store.commit(
+        [(lanes.CLAIM, {"worker": "w", "now": now, "limit": 10, "group": ""})]
+    )
     decisions = (
         '[{"table":"items","rule_id":"I1","version":"abcdef0123456789","value":{"item":"PLATFORM-DEF"}}]'
     )

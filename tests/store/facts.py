@@ -74,8 +74,11 @@ async def lane(store: AnyStore, *names: str, due_at: int = NOW) -> None:
         await store.commit([(lanes.START, row)])
 
 
-async def claim(store: AnyStore, *, worker: str = WORKER, now: int = NOW, limit: int = 64) -> list[Row]:
-    (claimed,) = await store.commit([(lanes.CLAIM, {"worker": worker, "now": now, "limit": limit})])
+async def claim(
+    store: AnyStore, *, worker: str = WORKER, now: int = NOW, limit: int = 64, group: str = ""
+) -> list[Row]:
+    asked = {"worker": worker, "now": now, "limit": limit, "group": group}
+    (claimed,) = await store.commit([(lanes.CLAIM, asked)])
     return claimed
 
 

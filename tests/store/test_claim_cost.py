@@ -25,8 +25,8 @@ _NUMBERS = {
     "sqlite": "WITH RECURSIVE of (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM of WHERE n < {count})",
     "postgresql": "WITH of (n) AS (SELECT generate_series(1, {count}))",
 }
-_LANE = """INSERT INTO lanes (lane_id, connection, kind, subject_id, state, due_at, last_seq, hints)
-    {of} SELECT '{state} lane ' || n, 'billing', 'invoice', 'in_' || n, '{state}', {due} + n, n, 1
+_LANE = """INSERT INTO lanes (lane_id, connection, kind, subject_id, state, due_at, last_seq, hints, worker_group)
+    {of} SELECT '{group}{state} lane ' || n, 'billing', 'invoice', 'in_' || n, '{state}', {due} + n, n, 1, '{group}'
     FROM of"""
 _EVENT = """INSERT INTO inbox (id, connection, event_id, type, lane_id, received_at, state, body)
     {of} SELECT '{state} ' || n, 'billing', '{state} ' || n, 'invoice.paid', '{lane} lane ' || (n % {lanes} + 1), {due},
@@ -34,18 +34,23 @@ _EVENT = """INSERT INTO inbox (id, connection, event_id, type, lane_id, received
 
 
 def filling(dialect: str, *, finished: int, waiting: int, parked: int) -> list[str]:
-    """A hub with finished events on idle lanes, others waiting behind parked lanes, and a few lanes ready."""
+    """A hub with finished events on idle lanes, others waiting behind parked lanes, and a few lanes
+    ready, and many that are other groups'."""
     body = "x'00'" if dialect == "sqlite" else "'\\x00'::bytea"
 
     def of(count: int) -> str:
         return _NUMBERS[dialect].format(count=count)
 
     return [
-        _LANE.format(of=of(finished), state="idle", due=NOW - 10_000_000),
+        _LANE.format(of=of(finished), state="idle", due=NOW - 10_000_000, group=""),
         _EVENT.format(of=of(finished), state="applied", lane="idle", lanes=finished, due=NOW, body=body),
-        _LANE.format(of=of(parked), state="parked", due=NOW - 20_000_000),
+        _LANE.format(of=of(parked), state="parked", due=NOW - 20_000_000, group=""),
         _EVENT.format(of=of(waiting), state="pending", lane="parked", lanes=parked, due=NOW, body=body),
-        _LANE.format(of=of(READY), state="ready", due=NOW - 1_000),
+        _LANE.format(of=of(READY), state="ready", due=NOW - 1_000, group=""),
+        # Longer due, and of other groups, before ours and after it in the index.
+        _LANE.format(of=of(parked), state="ready", due=NOW - 20_000_000, group="emea"),
+        _LANE.format(of=of(parked), state="ready", due=NOW - 20_000_000, group="zone"),
+        _LANE.format(of=of(READY), state="ready", due=NOW - 1_000, group="us"),
     ]
 
 
@@ -54,7 +59,7 @@ LARGE = {"finished": 50_000, "waiting": 50_000, "parked": 5_000}
 HUGE = {"finished": 1_000_000, "waiting": 1_000_000, "parked": 100_000}
 
 
-def sqlite_cost(path: Path, template: Path, size: dict[str, int]) -> int:
+def sqlite_cost(path: Path, template: Path, size: dict[str, int], group: str) -> int:
     """The steps of SQLite's virtual machine for one claim."""
     path.write_bytes(template.read_bytes())
     connection = sqlite3.connect(path, isolation_level=None)
@@ -64,7 +69,7 @@ def sqlite_cost(path: Path, template: Path, size: dict[str, int]) -> int:
         for sql in filling("sqlite", **size):
             connection.execute(sql)
         connection.execute("COMMIT")
-        values = lanes.CLAIM.sqlite_values({"worker": WORKER, "now": NOW, "limit": LIMIT})
+        values = lanes.CLAIM.sqlite_values({"worker": WORKER, "now": NOW, "limit": LIMIT, "group": group})
         plan = " ".join(
             row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {lanes.CLAIM.sqlite}", values)
         )
@@ -93,15 +98,15 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for child in plan.get("Plans", ()) for node in nodes(child))]
 
 
-def postgres_cost(url: str, size: dict[str, int]) -> tuple[int, int]:
+def postgres_cost(url: str, size: dict[str, int], group: str) -> tuple[int, int]:
     """Rows and pages that PostgreSQL reads for one claim, in the session that the store uses."""
     with psycopg.connect(url, autocommit=True) as connection:
         for sql in filling("postgresql", **size):
             connection.execute(sql)  # type: ignore[arg-type]
         connection.execute("VACUUM ANALYZE")
         connection.execute("; ".join(postgres._SESSION))  # type: ignore[arg-type]
-        connection.execute(f"PREPARE claim (text, bigint, bigint) AS {lanes.CLAIM.postgres}")  # type: ignore[arg-type]
-        values = lanes.CLAIM.postgres_values({"worker": WORKER, "now": NOW, "limit": LIMIT})
+        connection.execute(f"PREPARE claim (text, text, bigint, bigint) AS {lanes.CLAIM.postgres}")  # type: ignore[arg-type]
+        values = lanes.CLAIM.postgres_values({"worker": WORKER, "now": NOW, "limit": LIMIT, "group": group})
         listed = ", ".join(repr(value) for value in values)
         connection.execute("BEGIN")
         ((explained,),) = connection.execute(
@@ -120,19 +125,19 @@ def postgres_cost(url: str, size: dict[str, int]) -> tuple[int, int]:
     return int(read), plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
 
 
-def compare_sqlite(path: Path, template: Path, big: dict[str, int]) -> None:
+def compare_sqlite(path: Path, template: Path, big: dict[str, int], group: str) -> None:
     small, large = (
-        sqlite_cost(path / "small.db", template, SMALL),
-        sqlite_cost(path / "large.db", template, big),
+        sqlite_cost(path / "small.db", template, SMALL, group),
+        sqlite_cost(path / "large.db", template, big, group),
     )
     assert large <= LIMIT * STEPS_PER_LANE
     assert abs(large - small) <= LIMIT
 
 
-def compare_postgres(url: str, empty: Callable[[], None], big: dict[str, int]) -> None:
-    small_rows, _ = postgres_cost(url, SMALL)
+def compare_postgres(url: str, empty: Callable[[], None], big: dict[str, int], group: str) -> None:
+    small_rows, _ = postgres_cost(url, SMALL, group)
     empty()
-    large_rows, large_pages = postgres_cost(url, big)
+    large_rows, large_pages = postgres_cost(url, big, group)
     assert large_rows == small_rows <= LIMIT * ROWS_PER_LANE
     assert large_pages <= LIMIT * PAGES_PER_LANE
 
@@ -146,24 +151,26 @@ def empty(clean_postgres_url: str) -> Callable[[], None]:
     return truncate
 
 
-def test_the_claim_on_sqlite(tmp_path: Path, upgraded_sqlite: Path) -> None:
-    compare_sqlite(tmp_path, upgraded_sqlite, LARGE)
+@pytest.mark.parametrize("group", ["", "us"])
+def test_the_claim_on_sqlite(tmp_path: Path, upgraded_sqlite: Path, group: str) -> None:
+    compare_sqlite(tmp_path, upgraded_sqlite, LARGE, group)
 
 
 @pytest.mark.postgres
-def test_the_claim_on_postgres(clean_postgres_url: str, empty: Callable[[], None]) -> None:
-    compare_postgres(clean_postgres_url, empty, LARGE)
+@pytest.mark.parametrize("group", ["", "us"])
+def test_the_claim_on_postgres(clean_postgres_url: str, empty: Callable[[], None], group: str) -> None:
+    compare_postgres(clean_postgres_url, empty, LARGE, group)
 
 
 @pytest.mark.soak
 def test_the_claim_on_sqlite_behind_a_million(tmp_path: Path, upgraded_sqlite: Path) -> None:
-    compare_sqlite(tmp_path, upgraded_sqlite, HUGE)
+    compare_sqlite(tmp_path, upgraded_sqlite, HUGE, "us")
 
 
 @pytest.mark.soak
 @pytest.mark.postgres
 def test_the_claim_on_postgres_behind_a_million(clean_postgres_url: str, empty: Callable[[], None]) -> None:
-    compare_postgres(clean_postgres_url, empty, HUGE)
+    compare_postgres(clean_postgres_url, empty, HUGE, "us")
 
 
 @pytest.mark.postgres
@@ -172,8 +179,8 @@ def test_the_plan_holds_on_statistics_of_an_empty_table(clean_postgres_url: str)
     with psycopg.connect(clean_postgres_url, autocommit=True) as connection:
         connection.execute("VACUUM ANALYZE lanes")
         connection.execute("; ".join(postgres._SESSION))  # type: ignore[arg-type]
-        connection.execute(f"PREPARE claim (text, bigint, bigint) AS {lanes.CLAIM.postgres}")  # type: ignore[arg-type]
-        listed = f"'{WORKER}', {NOW}, {LIMIT}"
+        connection.execute(f"PREPARE claim (text, text, bigint, bigint) AS {lanes.CLAIM.postgres}")  # type: ignore[arg-type]
+        listed = f"'{WORKER}', '', {NOW}, {LIMIT}"
         found = connection.execute(f"EXPLAIN EXECUTE claim ({listed})").fetchall()  # type: ignore[arg-type]
     plan = "\n".join(row[0] for row in found)
     assert "lanes_ready" in plan

@@ -175,7 +175,8 @@ async def test_a_takeover_and_a_late_commit_race(postgres: Callable[[], AnyStore
         state, fence = (await rows(new, "SELECT state, fence FROM lanes WHERE lane_id = :name", name=name))[0]
         if isinstance(outcome, Refused):
             assert (written, state, fence) == (0, "ready", 2)
-            await old.commit([(lanes.CLAIM, {"worker": "old", "now": NOW, "limit": 9}), finish(name, 3)])
+            asked = {"worker": "old", "now": NOW, "limit": 9, "group": ""}
+            await old.commit([(lanes.CLAIM, asked), finish(name, 3)])
         else:
             assert (written, state, fence) == (1, "idle", 1)
 
@@ -206,7 +207,7 @@ async def _die(store: AnyStore, name: str) -> None:
 
 
 async def _suspect(store: AnyStore, *, most: int = 3) -> list[tuple[object, ...]]:
-    (claimed,) = await store.commit([(lanes.CLAIM_SUSPECT, {"worker": WORKER, "most": most})])
+    (claimed,) = await store.commit([(lanes.CLAIM_SUSPECT, {"worker": WORKER, "most": most, "group": ""})])
     return claimed
 
 
@@ -219,7 +220,7 @@ async def test_after_two_deaths_each_lane_is_claimed_alone_and_after_the_third_n
     assert await _suspect(store) == []
     await _die(store, "two")
     assert await claim(store) == []
-    assert await store.fetch(lanes.NEXT_DUE, {}) == [(None,)]
+    assert await store.fetch(lanes.NEXT_DUE, {"group": ""}) == [(None,)]
     (first,) = await _suspect(store)
     (second,) = await _suspect(store)
     assert names_of([first, second]) == {"a", "b"}

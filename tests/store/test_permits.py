@@ -12,6 +12,7 @@ import pytest
 from tests.store.facts import LATER, NOW, AnyStore, join, lane, one, send_new
 from tieout.connectors.contract import Limits
 from tieout.engine.budget import Budget
+from tieout.engine.groups import Groups
 from tieout.engine.permits import Permits
 from tieout.store import lanes
 
@@ -41,6 +42,7 @@ class Process:
             store=store,
             clock=clock,
             budgets={"erp": self.budget},
+            groups=Groups(),
             connection=lambda _: SimpleNamespace(api=None),
             now=lambda: clock.micros,
             real_now=lambda: clock.micros,

@@ -123,9 +123,9 @@ def company(folder: Path) -> Path:
     return settings
 
 
-async def opened(settings: Path, world: World) -> App:
-    """The hub of a folder, its connections led to the tiny outside."""
-    app = await compose(read_settings(settings), system_ports(), alone=True)
+async def opened(settings: Path, world: World, **given: Any) -> App:
+    """The hub of a folder, its connections led to the tiny outside; `given` as `compose` takes it."""
+    app = await compose(read_settings(settings), system_ports(), **{"alone": True, **given})
     app.hub.connections = {
         name: Connection(
             name=name, vendor="outside", roles=(role,), api=Side(name, world), limits=Limits(in_flight=8)

@@ -19,12 +19,14 @@ from tieout.cli.session import EXPECTED, FINDING, Json, Options, options, print_
 from tieout.connectors.contract import Catalogue, Checker, Finding, Inbound
 from tieout.engine import pinning, restoring
 from tieout.engine.certifying import Standing, load, standings
+from tieout.engine.groups import shown
 from tieout.engine.hub import Connection
+from tieout.engine.unserved import remedy, unserved
 from tieout.masterdata.coverage import coverage, unknown_codes
 from tieout.settings import SettingsFile
 from tieout.store import people
 from tieout.store.database import NEWER, BadDatabase, upgrade
-from tieout.store.revision import known, newest, present
+from tieout.store.revision import known, newest, present, usable
 
 _MARK = {"ok": "ok", "warning": "WARNING", "error": "ERROR"}
 
@@ -93,6 +95,7 @@ async def _report(given: Options) -> Report:
             findings += await _periods(app)
             findings += await _coverage(app)
             findings += await telling.findings(app)
+            findings += await _workers(app)
     except EXPECTED as error:
         findings.append(_wrong("configuration", error))
     return report
@@ -156,6 +159,9 @@ def _database(given: Options, file: SettingsFile) -> Finding:
         )
     if there == wanted:
         return Finding(level="ok", subject="database", message=f"at revision {there}")
+    if there and not known(there) and usable(given.url(file)):
+        message = f"at revision {there}, of a newer release, which this one may work beside"
+        return Finding(level="ok", subject="database", message=message)
     if there and not known(there):
         message, remedy = NEWER.format(there=there).split("; ")
         return Finding(level="error", subject="database", message=message, remedy=remedy)
@@ -206,6 +212,22 @@ async def _memory(app: App, file: SettingsFile) -> list[Finding]:
     return [*findings, Finding(level="warning", subject=subject, message=f"{since}, {rest}", remedy=remedy)]
 
 
+async def _workers(app: App) -> list[Finding]:
+    """Whether somebody runs what is due."""
+    if app.hub.store.dialect == "sqlite" and app.settings.groups:
+        message = "worker groups are without effect on SQLite: one process runs everything"
+        return [Finding(level="warning", subject="groups", message=message, remedy="use PostgreSQL")]
+    return [
+        Finding(
+            level="error",
+            subject="workers",
+            message=f"documents of {shown(group)} are due and no living worker runs them",
+            remedy=f"start `{remedy(group)}`",
+        )
+        for group in await unserved(app.hub)
+    ]
+
+
 def _rules_read(app: App) -> str:
     return ", ".join(f"{name} {len(one.rows)}" for name, one in app.hub.masterdata.tables.items())
 
@@ -217,7 +239,7 @@ async def _composed(given: Options, file: SettingsFile) -> AsyncIterator[App]:
     with tempfile.TemporaryDirectory() as folder:
         database = given.database
         try:
-            ready = present(given.url(file)) == newest()
+            ready = usable(given.url(file))
         except BadDatabase:
             ready = False
         key = file.directory / file.settings.keys.master

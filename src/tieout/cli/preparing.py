@@ -45,6 +45,9 @@ port = 8700                       # webhooks at /hooks/<connection>, pages at /e
 # status_poll_seconds = 20
 # most_crashes = 3                # after so many dead workers in a row the document they had in hand is set aside
 
+# [groups.emea]                   # what only `tieout work --group emea` runs, on PostgreSQL: docs/scaling.md
+# entities = ["de", "fr"]
+
 # Who is told what tieout has made good: docs/events.md. Without a receiver nothing is written for it.
 # [[outbox.webhooks]]
 # name = "data-team"

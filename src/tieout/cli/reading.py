@@ -121,13 +121,17 @@ def status(context: typer.Context, as_json: Json = False) -> None:
         print_json(found)
         return
     rows = [
-        (name.replace("_", " "), str(getattr(found, name)))
+        (name.replace("_", " "), _counted(getattr(found, name)))
         for name in Standing.__struct_fields__
         if name != "events"
     ]
     table("The hub", ("", "now"), rows, right=("now",))
     for connection, states in sorted(found.events.items()):
         say(f"{connection}: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+
+
+def _counted(found: object) -> str:
+    return (", ".join(found) or "none") if isinstance(found, tuple) else str(found)
 
 
 async def _status(given: Options) -> Standing:

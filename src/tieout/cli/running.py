@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from tieout.app import App, compose, system_ports
 from tieout.cli import logs, mark
 from tieout.cli.lock import only_instance
 from tieout.cli.session import FINDING, Json, Options, complain, options, print_json, say
+from tieout.settings import ConfigurationError
 from tieout.store.database import BadDatabase
 from tieout.system import keep_still
 
@@ -31,7 +32,7 @@ def up(context: typer.Context, as_json: Json = False) -> None:
 
       tieout --config /etc/tieout/tieout.toml --log-level info up
     """
-    _stay(context, as_json=as_json, work=True, web=True)
+    _stay(context, as_json=as_json, work=True, web=True, group=None)
 
 
 def serve(context: typer.Context, as_json: Json = False) -> None:
@@ -43,16 +44,31 @@ def serve(context: typer.Context, as_json: Json = False) -> None:
     _stay(context, as_json=as_json, work=False, web=True)
 
 
-def work(context: typer.Context, as_json: Json = False) -> None:
+def work(
+    context: typer.Context,
+    group: Annotated[
+        list[str],
+        typer.Option(
+            "--group",
+            help="Run only what is pinned to this worker group (may be repeated). [default: the rest]",
+        ),
+    ] = [],  # noqa: B006 - typer only reads it
+    as_json: Json = False,
+) -> None:
     """Work, without taking webhooks or showing pages. As many as you like, on PostgreSQL.
 
     Examples:
       tieout --database postgresql://tieout@db/tieout work
+
+      tieout work --group emea
     """
-    _stay(context, as_json=as_json, work=True, web=False)
+    _stay(context, as_json=as_json, work=True, web=False, group=group)
 
 
-def _stay(context: typer.Context, *, as_json: bool, work: bool, web: bool) -> None:
+def _stay(
+    context: typer.Context, *, as_json: bool, work: bool, web: bool, group: Sequence[str] | None = ()
+) -> None:
+    """`group`: the worker groups that are served; none named: what belongs to none; None: everything."""
     given = options(context)
     if given.log_level == "warning":
         # What stays is watched by its log; a command that ends speaks for itself.
@@ -61,7 +77,7 @@ def _stay(context: typer.Context, *, as_json: bool, work: bool, web: bool) -> No
     faulthandler.enable(file=sys.__stderr__ or sys.stderr)
     file = given.file()
     with only_instance(given.url(file)) as alone:
-        clean = _loop()(_run(given, as_json=as_json, work=work, web=web, alone=alone))
+        clean = _loop()(_run(given, as_json=as_json, work=work, web=web, alone=alone, group=group))
     if not clean:
         complain(
             "the lease was lost: another worker has taken over, or the database did not answer; start again"
@@ -69,9 +85,16 @@ def _stay(context: typer.Context, *, as_json: bool, work: bool, web: bool) -> No
         raise typer.Exit(FINDING)
 
 
-async def _run(given: Options, *, as_json: bool, work: bool, web: bool, alone: bool) -> bool:
+async def _run(
+    given: Options, *, as_json: bool, work: bool, web: bool, alone: bool, group: Sequence[str] | None
+) -> bool:
     file = given.file()
-    app = await compose(file, system_ports(), database=given.database, alone=alone)
+    if alone and group:
+        raise ConfigurationError(
+            "worker groups are for many processes: they need PostgreSQL; leave out --group"
+        )
+    serves = ("", *file.settings.groups) if group is None else tuple(group) or ("",)
+    app = await compose(file, system_ports(), database=given.database, alone=alone, serves=serves)
     module, name = _SERVER
     run: Callable[..., Awaitable[bool]] = getattr(import_module(module), name)
 

@@ -27,7 +27,7 @@ from tieout.masterdata.rules import RuleErrors
 from tieout.security.keyring import Unreadable
 from tieout.settings import ConfigurationError, SettingsFile
 from tieout.store.database import NEWER, BadDatabase
-from tieout.store.revision import known, newest, present
+from tieout.store.revision import known, newest, present, usable
 from tieout.store.statements import StoreUnavailable
 
 T = TypeVar("T")
@@ -86,10 +86,10 @@ def run(work: Awaitable[T]) -> T:
 
 
 def need_tables(url: str) -> None:
-    """Raises BadDatabase when the database is not there or not of this release."""
-    there, wanted = present(url), newest()
-    if there == wanted:
+    """Raises BadDatabase when the database is not there or this release cannot work with it."""
+    if usable(url):
         return
+    there, wanted = present(url), newest()
     shown = url.rpartition("@")[2].removeprefix("sqlite:///")
     if there and not known(there):
         raise BadDatabase(f"{shown}: {NEWER.format(there=there)}")

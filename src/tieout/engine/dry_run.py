@@ -203,8 +203,9 @@ class DryRun(Run):
         self._tell(verdict, f"{group} of {target}", connection=target.connection, detail=values)
         return 0
 
-    def start(self, subject: Ref) -> None:
+    def start(self, subject: Ref, *, entity: str = "") -> None:
         """Starts nothing."""
+        del entity
         self._tell("would post", f"the process of {subject} would be started", connection=subject.connection)
 
     def _tell(self, verdict: str, what: str, **more: Any) -> None:

@@ -25,6 +25,7 @@ from tieout.engine.keys import wire_key
 from tieout.engine.lease import Lease
 from tieout.engine.ledger import DocumentRow, document_of, meet, posted_need
 from tieout.engine.permits import Permits
+from tieout.engine.unserved import raise_unserved
 from tieout.engine.worker import Worker
 from tieout.store import documents, effects, lanes, people, permits, waits
 from tieout.store.statements import Refused, Step, StoreUnavailable
@@ -78,6 +79,8 @@ class Housekeeping:
             for connection in self.hub.connections.values()
             if isinstance(connection.api, ChangeFeed)
         ]
+        if self.hub.groups.named:
+            loops.append(self._every(max(60 / factor, 1), self.unserved))
         if self.delivering is not None:
             loops += self._outbox(self.delivering)
         await asyncio.gather(*loops)
@@ -315,6 +318,11 @@ class Housekeeping:
         """Number, chain and sign the audit rows committed since."""
         await sealing.seal(self.hub)
 
+    async def unserved(self) -> None:
+        """Say so when documents are due and nobody is there to run them."""
+        for group in await raise_unserved(self.hub):
+            log.error("no_worker", group=group)
+
     async def commands(self) -> None:
         """Execute what people asked for from other processes."""
         if await execute_waiting(self.hub):
@@ -323,6 +331,7 @@ class Housekeeping:
     async def examine(self) -> None:
         """Check what must never be so; whatever is opens an exception. What the dead have left is not looked at."""
         await self.reap()
+        await self.unserved()
         for broken in await invariants.raise_broken(self.hub):
             log.error("invariant_broken", id=broken.id, rows=list(broken.rows)[:3])
 

@@ -12,6 +12,7 @@ from tieout.canonical.journal import AccountingPeriod
 from tieout.canonical.outcome import Misconfigured
 from tieout.connectors.contract import Limits, World
 from tieout.engine.budget import Budget
+from tieout.engine.groups import Groups
 from tieout.engine.metrics import Metrics
 from tieout.engine.moments import micros
 from tieout.engine.outbox import Outbox
@@ -77,6 +78,8 @@ class Hub(msgspec.Struct, kw_only=True):
     policy: Policy
     metrics: Metrics
     single_operator: bool = True
+    # Whose workers alone run which lanes, and which of them this process runs.
+    groups: Groups = Groups()
     # Who is told what the hub has made good; None: nobody, and then nothing is written for it.
     outbox: Outbox | None = None
     # Set while a restored database has not caught up; and the moment of its latest restore (0: there was none), above

@@ -57,7 +57,7 @@ def steps_to_accept(hub: Hub, event: ChangeEvent) -> list[Step]:
         "content": event.content,
     }
     steps.append((inbox.HINT, hint))
-    return steps
+    return steps + hub.groups.pin(lane_id, subject.connection)
 
 
 async def accept(hub: Hub, events: tuple[ChangeEvent, ...]) -> None:

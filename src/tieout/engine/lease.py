@@ -22,7 +22,7 @@ class Lease(msgspec.Struct, kw_only=True):
         now = self.hub.real_now()
         self.until = now + self.hub.policy.lease_seconds_real * 1_000_000
         row = {"worker": self.worker, "now": now, "until": self.until, "host": host, "pid": pid}
-        await self.hub.store.commit([(lanes.JOIN, row)])
+        await self.hub.store.commit([(lanes.JOIN, row), *self.hub.groups.serve(self.worker)])
 
     async def renew(self) -> bool:
         """Push the lease forward; False when it is lost: then everything in hand must be dropped."""

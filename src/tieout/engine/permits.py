@@ -14,6 +14,7 @@ import structlog
 
 from tieout.connectors.contract import Writer
 from tieout.engine.budget import Budget
+from tieout.engine.groups import runs
 from tieout.engine.hub import Hub
 from tieout.engine.lease import Lease
 from tieout.store import lanes, permits
@@ -66,11 +67,14 @@ class Permits:
         for name, worker, held in await self.hub.store.fetch(permits.SLICES, {"real_now": real_now}):
             others[name] += held if worker != self.lease.worker else 0
         alive = await self.hub.store.fetch(lanes.ALIVE, {"real_now": real_now})
-        workers = sorted({self.lease.worker, *(row[0] for row in alive)})
+        serves = {row[0]: row[4] for row in alive}
+        workers = sorted({self.lease.worker, *serves})
         await self._adapt()
         for name, budget in self.hub.budgets.items():
             allowed = self._allowed[name]
-            fair = _fair(allowed, workers, self.lease.worker, real_now)
+            group = self.hub.groups.connections.get(name, "")
+            near = [one for one in workers if not group or runs(serves.get(one, "*"), group)]
+            fair = _fair(allowed, workers, self.lease.worker, real_now, near)
             held = self._held.get(name, 0)
             # Less at once; more as far as the others have left room.
             room = max(held, min(fair, allowed - others[name]))
@@ -115,10 +119,15 @@ class Permits:
             self._held[name] = wanted
 
 
-def _fair(allowed: int, workers: Sequence[str], me: str, real_now: int) -> int:
-    """The part of one worker; fewer permits than workers go round in turns."""
+def _fair(allowed: int, workers: Sequence[str], me: str, real_now: int, near: Sequence[str]) -> int:
+    """The part of one worker; fewer permits than workers go round in turns. Where only some (`near`) run the lanes of
+    the connection, the others, who seldom call there, have one each."""
     rank, many = workers.index(me), len(workers)
     if allowed >= many:
+        if near and me not in near:
+            return 1
+        if near:
+            allowed, many, rank = allowed - many + len(near), len(near), near.index(me)
         return allowed // many + (rank < allowed % many)
     return int((rank + real_now // _TURN_MICROS) % many < allowed)
 

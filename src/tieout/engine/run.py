@@ -418,10 +418,12 @@ class Run:
         row = {"on_lane": lane_of(document), "lane_id": self.lane.lane_id}
         self.note((stories.LINK, row))
 
-    def start(self, subject: Ref) -> None:
-        """Start the process of another document with the next commit of this run."""
+    def start(self, subject: Ref, *, entity: str = "") -> None:
+        """Start the process of another document with the next commit of this run; `entity` is its legal entity, where
+        its connection does not say."""
         where = {"lane_id": lane_of(subject), "connection": subject.connection, "kind": subject.kind}
         self.note((lanes.START, {**where, "subject_id": subject.id, "now": self.hub.now()}))
+        self.note(*self.hub.groups.pin(lane_of(subject), subject.connection, entity))
 
     def announce(self, what: Announcement, subject: Ref, *, occurrence: str = "") -> None:
         """Tell the outside of something, in the commit of what was noted last. To be called where it becomes so, not

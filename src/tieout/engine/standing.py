@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tieout.canonical.model import Value
+from tieout.engine.groups import shown
 from tieout.engine.hub import Hub
+from tieout.engine.unserved import unserved
 from tieout.store import inbox, lanes, stories
 
 
@@ -12,7 +14,7 @@ class Standing(Value, frozen=True):
 
     `quiet`: nothing runs and nothing is due; what is ready only later (`ready_later`: a retry, the first of them in
     `next_due_seconds` technical seconds), waits for another document or is parked does not disturb it. `events` are
-    counts by connection and state."""
+    counts by connection and state. `unserved`: groups with lanes due that no living worker runs."""
 
     ready: int
     ready_due: int
@@ -27,6 +29,7 @@ class Standing(Value, frozen=True):
     commands: int
     quiet: bool
     workers: int
+    unserved: tuple[str, ...]
     events: dict[str, dict[str, int]]
 
 
@@ -57,5 +60,6 @@ async def standing(hub: Hub) -> Standing:
         commands=commands,
         quiet=not leased and not due and not commands,
         workers=len(alive),
+        unserved=tuple(shown(name) for name in await unserved(hub)),
         events=events,
     )

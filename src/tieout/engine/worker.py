@@ -37,6 +37,8 @@ class Worker:
         # The lane that two workers have died over and that runs now, and whether there may be more of them.
         self._suspect = ""
         self._suspects = True
+        # Whose turn it is to be claimed first.
+        self._turn = 0
 
     def wake(self) -> None:
         """Something became ready in this process: look at once."""
@@ -70,9 +72,21 @@ class Worker:
             return 0
         # First, or they would never have their turn while there is more to do than one worker can.
         suspects = self._begin(await self._claim_suspect()) if self._suspects and not self._suspect else 0
-        claim = {"worker": self.lease.worker, "now": self.hub.now(), "limit": free - suspects}
-        (rows,) = await self.hub.store.commit([(lanes.CLAIM, claim)])
-        return suspects + self._begin(rows)
+        claim = {"worker": self.lease.worker, "now": self.hub.now()}
+        claimed = suspects
+        for group in self._in_turn():
+            if claimed >= free:
+                break
+            asked = {**claim, "group": group, "limit": free - claimed}
+            (rows,) = await self.hub.store.commit([(lanes.CLAIM, asked)])
+            claimed += self._begin(rows)
+        return claimed
+
+    def _in_turn(self) -> tuple[str, ...]:
+        """The groups that this worker serves, each time another one first: none takes all its room from the others."""
+        serves = self.hub.groups.serves
+        self._turn = (self._turn + 1) % len(serves)
+        return serves[self._turn :] + serves[: self._turn]
 
     def _begin(self, rows: list[Row]) -> int:
         """Run these claimed lanes; answers how many they are."""
@@ -87,7 +101,10 @@ class Worker:
         """One of the lanes that two workers have died over, while no other of them runs: if this worker dies, too, it
         is known which of them it was."""
         asked = {"worker": self.lease.worker, "most": self.hub.policy.most_crashes}
-        (rows,) = await self.hub.store.commit([(lanes.CLAIM_SUSPECT, asked)])
+        rows: list[Row] = []
+        for group in self._in_turn():
+            if not rows:
+                (rows,) = await self.hub.store.commit([(lanes.CLAIM_SUSPECT, {**asked, "group": group})])
         self._suspects = bool(rows)
         self._suspect = rows[0][0] if rows else ""
         return rows
@@ -107,12 +124,13 @@ class Worker:
         self.activity.clear()
         pause = self.hub.policy.claim_poll_real_seconds
         if len(self.running) < self.hub.policy.runs_at_once:
-            (row,) = await self.hub.store.fetch(lanes.NEXT_DUE, {})
-            if row[0] is not None:
-                seconds = (
-                    (moment(row[0]) - self.hub.clock.now()) / timedelta(seconds=1) / self.hub.clock.factor
-                )
-                pause = max(0.0, min(pause, seconds))
+            for group in self.hub.groups.serves:
+                ((due,),) = await self.hub.store.fetch(lanes.NEXT_DUE, {"group": group})
+                if due is not None:
+                    seconds = (
+                        (moment(due) - self.hub.clock.now()) / timedelta(seconds=1) / self.hub.clock.factor
+                    )
+                    pause = max(0.0, min(pause, seconds))
         waiting = asyncio.ensure_future(self.activity.wait())
         sleeping = asyncio.ensure_future(self.hub.clock.sleep_real(pause))
         try:
@@ -369,6 +387,7 @@ class Worker:
                 subject = need.producer
                 start = {"lane_id": need.on_lane, "connection": subject.connection, "kind": subject.kind}
                 steps.append((lanes.START, {**start, "subject_id": subject.id, "now": now}))
+                steps += self.hub.groups.pin(need.on_lane, subject.connection)
         steps.append((waits.CYCLE, {"lane_id": run.lane.lane_id}))
         steps.append((lanes.WAIT, {**names, "now": now}))
         return steps

@@ -64,7 +64,7 @@ async def close_won(run: Run, ref: Ref) -> None:
     if await run.record("activation", str(ref), Activation) is None:
         await run.assign(ref, "status", {"status": "operationally accepted"})
         run.note(run.save("activation", str(ref), Activation(order=ref)))
-        run.start(order_ref(ref))
+        run.start(order_ref(ref), entity=order.legal_entity)
     if run.assigned(ref, "problem"):
         await run.assign(ref, "problem", {"detail": None}, optional=True)
 

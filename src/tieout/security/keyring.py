@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -77,9 +79,13 @@ def master_key_file(path: Path, chance: Chance) -> bytes:
     """The master key of a key file, made (mode 0600) when there is none. ValueError when it is no such file."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle, fresh = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
         with os.fdopen(handle, "w") as out:
             out.write(chance.token(32).hex() + "\n")
+        # Whole or not at all, and never over another: processes that start at once all read the first one's.
+        with suppress(FileExistsError):
+            path.hardlink_to(fresh)
+        Path(fresh).unlink()
     text = path.read_text().strip()
     try:
         key = bytes.fromhex(text)

@@ -6,13 +6,14 @@ _CLAIMED = "lane_id, connection, kind, subject_id, fence, last_seq, hints, attem
 CLAIM = Statement(
     "lanes.claim",
     f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
-        WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now AND crashes < 2
-        ORDER BY due_at LIMIT :limit)
+        WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND worker_group = :group AND due_at <= :now
+        AND crashes < 2 ORDER BY due_at LIMIT :limit)
         RETURNING {_CLAIMED}""",
     returns=True,
     postgres=f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
-        WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND due_at <= :now AND crashes < 2
-        ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",
+        WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND worker_group = :group
+        AND due_at <= :now AND crashes < 2 ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED))
+        RETURNING {_CLAIMED}""",
 )
 # What two workers in a row have died over is claimed one at a time: the third death shows which it was. One death is no
 # suspicion yet: all that was in hand then would have to stand in line.
@@ -20,12 +21,12 @@ CLAIM_SUSPECT = Statement(
     "lanes.claim_suspect",
     f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
         WHERE lane_id IN (SELECT lane_id FROM lanes WHERE state = 'ready' AND crashes > 1 AND crashes < :most
-        ORDER BY crashes, lane_id LIMIT 1)
+        AND worker_group = :group ORDER BY crashes, lane_id LIMIT 1)
         RETURNING {_CLAIMED}""",
     returns=True,
     postgres=f"""UPDATE lanes SET state = 'leased', worker_id = :worker, fence = fence + 1
         WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND crashes > 1 AND crashes < :most
-        ORDER BY crashes, lane_id LIMIT 1 FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",
+        AND worker_group = :group ORDER BY crashes, lane_id LIMIT 1 FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",
 )
 # Who has crashed too many workers in a row.
 CRASHED = Statement(
@@ -148,7 +149,24 @@ BY_ID = Statement(
 )
 STATES = Statement("lanes.states", "SELECT state, COUNT(*) FROM lanes GROUP BY state", returns=True)
 NEXT_DUE = Statement(
-    "lanes.next_due", "SELECT MIN(due_at) FROM lanes WHERE state = 'ready' AND crashes < 2", returns=True
+    "lanes.next_due",
+    "SELECT MIN(due_at) FROM lanes WHERE state = 'ready' AND worker_group = :group AND crashes < 2",
+    returns=True,
+)
+# Only the workers of this group run the lane from now on; "": those that name none.
+PIN = Statement(
+    "lanes.pin",
+    "UPDATE lanes SET worker_group = :group WHERE lane_id = :lane_id AND worker_group <> :group",
+)
+# Each group that has ready lanes, and when the first of them is due: a step in the index from one group to the next.
+GROUPS_DUE = Statement(
+    "lanes.groups_due",
+    """WITH RECURSIVE found (name) AS (SELECT MIN(worker_group) FROM lanes WHERE state = 'ready'
+         UNION ALL SELECT (SELECT MIN(worker_group) FROM lanes WHERE state = 'ready' AND worker_group > found.name)
+         FROM found WHERE found.name IS NOT NULL)
+       SELECT name, (SELECT MIN(due_at) FROM lanes WHERE state = 'ready' AND worker_group = found.name)
+       FROM found WHERE name IS NOT NULL""",
+    returns=True,
 )
 # Lanes of workers whose lease ran out: free again, under the next fence, and one of them may be why.
 REAP = Statement(
@@ -164,6 +182,8 @@ JOIN = Statement(
        :host, :pid)""",
     rows=1,
 )
+# Which groups' lanes it runs, as a JSON list; "*", where it was never said: every lane's.
+SERVE = Statement("workers.serve", "UPDATE workers SET serves = :serves WHERE worker_id = :worker", rows=1)
 # Renewal never revives a lease that has run out: the lanes may be somebody else's by now.
 RENEW = Statement(
     "workers.renew",
@@ -189,7 +209,7 @@ FORGET_DEAD = Statement(
 )
 ALIVE = Statement(
     "workers.alive",
-    "SELECT worker_id, host, pid, lease_until FROM workers WHERE lease_until > :real_now",
+    "SELECT worker_id, host, pid, lease_until, serves FROM workers WHERE lease_until > :real_now",
     returns=True,
 )
 

@@ -9,7 +9,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from tieout.store.database import MIGRATIONS, BadDatabase
+from tieout.store.database import MIGRATIONS, BadDatabase, beside
+
+
+def _sqlalchemy(url: str) -> str:
+    return url if url.startswith("sqlite") else f"postgresql+psycopg://{url.split('://', 1)[1]}"
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -25,6 +29,20 @@ def newest() -> str:
     return ScriptDirectory.from_config(config).get_current_head() or ""
 
 
+def usable(url: str) -> bool:
+    """Whether this release can work with the tables as they are: its own, or a newer release's that say so. Raises
+    BadDatabase."""
+    there, wanted = present(url), newest()
+    if not there or known(there):
+        return there == wanted
+    engine = create_engine(_sqlalchemy(url))
+    try:
+        with engine.connect() as connection:
+            return beside(connection, wanted)
+    finally:
+        engine.dispose()
+
+
 def known(revision: str) -> bool:
     """Whether this release has the revision; one that it has not is of a newer release."""
     config = Config()
@@ -37,9 +55,7 @@ def present(url: str) -> str:
     path = sqlite_file(url)
     if path is not None and not path.exists():
         return ""
-    engine = create_engine(
-        url if url.startswith("sqlite") else f"postgresql+psycopg://{url.split('://', 1)[1]}"
-    )
+    engine = create_engine(_sqlalchemy(url))
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table("alembic_version"):

@@ -90,9 +90,10 @@ lanes = Table(
         "replay", server_default=""
     ),  # who asked for the coming run, why and from where, until it has ended
     _number("crashes"),  # workers that died in a row with it in hand, until a run of it ends
+    _text("worker_group", server_default=""),  # whose workers alone run it
 )
 Index("lanes_trace", lanes.c.trace)
-_partial("lanes_ready", "state = 'ready'", lanes.c.due_at)
+_partial("lanes_ready", "state = 'ready'", lanes.c.worker_group, lanes.c.due_at)
 _partial("lanes_leased", "state = 'leased'", lanes.c.worker_id)
 _partial("lanes_waiting", "state = 'waiting'", lanes.c.lane_id)
 _partial("lanes_blocked", "blocker <> ''", lanes.c.blocker)
@@ -107,6 +108,7 @@ workers = Table(
     _number("batch"),
     _text("host", server_default=""),
     _number("pid"),
+    _text("serves", server_default="*"),  # the groups whose lanes it runs, as JSON
 )
 
 # What a connection takes at once, shrunk by its refusals, and how the living workers share it.

@@ -74,3 +74,18 @@ def test_the_master_key_file_is_made_once_and_for_its_owner_alone(tmp_path):
     path.write_text("no key\n")
     with pytest.raises(ValueError, match="64 hexadecimal"):
         master_key_file(path, Chance())
+
+
+def test_processes_that_start_at_once_have_one_key(tmp_path):
+    """Known defect: the second one was refused, or read a key that was half written."""
+    path = tmp_path / "tieout.key"
+
+    class Slower(Chance):
+        def token(self, size):
+            self.theirs = master_key_file(path, Chance())
+            return super().token(size)
+
+    slower = Slower()
+    assert master_key_file(path, slower) == slower.theirs
+    assert [one.name for one in tmp_path.iterdir()] == ["tieout.key"]
+    assert path.stat().st_mode & 0o777 == 0o600
