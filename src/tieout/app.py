@@ -18,6 +18,7 @@ from tieout.connectors.contract import Certification, ConnectorDescriptor, World
 from tieout.engine import buffering, inbox, pinning, restoring
 from tieout.engine.budget import Budget, BudgetedTransport
 from tieout.engine.buffering import Inlet
+from tieout.engine.clock import DatabaseClock, ask_database
 from tieout.engine.commands import execute
 from tieout.engine.housekeeping import Housekeeping
 from tieout.engine.hub import Connection, Hub, Policy
@@ -221,13 +222,15 @@ async def compose(
     url = database_url(file, database)
     master = _master_key(file, ports)
     masterdata = _masterdata(file)
+    # Where several machines may work on one database, its clock is everybody's.
+    clock = ports.clock if url.startswith("sqlite") else DatabaseClock(ports.clock)
     budgets: dict[str, Budget] = {}
     transport = BudgetedTransport(ports.transport, budgets)
-    world = World(clock=ports.clock, chance=ports.chance, transport=transport)
+    world = World(clock=clock, chance=ports.chance, transport=transport)
     connections = {
         name: _connection(file, name, section, world) for name, section in settings.connections.items()
     }
-    budgets |= {name: Budget(connection.limits, ports.clock) for name, connection in connections.items()}
+    budgets |= {name: Budget(connection.limits, clock) for name, connection in connections.items()}
     _check_routes(file, connections)
     outbox = open_outbox(settings.outbox, settings.company, world, ports.publisher)
     _check_lease(file, connections, outbox)
@@ -246,7 +249,7 @@ async def compose(
     hub = Hub(
         company=settings.company,
         store=store,
-        clock=ports.clock,
+        clock=clock,
         ids=ports.ids,
         chance=ports.chance,
         world=world,
@@ -260,6 +263,7 @@ async def compose(
         single_operator=settings.local_mode,
         outbox=outbox,
     )
+    await ask_database(hub)
     await hub.open_key(COMPANY)
     # Nothing is sent before it is known whether this database remembers all that was sent.
     await restoring.load(hub)
