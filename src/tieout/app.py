@@ -18,7 +18,7 @@ from tieout.connectors.contract import Certification, ConnectorDescriptor, World
 from tieout.engine import buffering, inbox, pinning, restoring
 from tieout.engine.budget import Budget, BudgetedTransport
 from tieout.engine.buffering import Inlet
-from tieout.engine.clock import DatabaseClock, ask_database
+from tieout.engine.clock import DatabaseClock, set_by_database
 from tieout.engine.commands import execute
 from tieout.engine.housekeeping import Housekeeping
 from tieout.engine.hub import Connection, Hub, Policy
@@ -263,7 +263,7 @@ async def compose(
         single_operator=settings.local_mode,
         outbox=outbox,
     )
-    await ask_database(hub)
+    await set_by_database(hub)
     await hub.open_key(COMPANY)
     # Nothing is sent before it is known whether this database remembers all that was sent.
     await restoring.load(hub)

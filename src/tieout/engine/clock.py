@@ -67,7 +67,7 @@ class DatabaseClock:
         await self._machine.sleep_real(seconds)
 
 
-async def ask_database(hub: Hub) -> None:
+async def set_by_database(hub: Hub) -> None:
     """Set this process's clock by the database's, where that has one of its own. Raises StoreUnavailable."""
     if isinstance(hub.clock, DatabaseClock):
         await hub.clock.ask(hub.store)

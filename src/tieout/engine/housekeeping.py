@@ -17,7 +17,7 @@ from tieout.canonical.outcome import Failure, NotFound, Rejected
 from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
 from tieout.engine import announcing, duplicates, feeds, invariants, restoring, sealing
-from tieout.engine.clock import DatabaseClock, ask_database
+from tieout.engine.clock import DatabaseClock, set_by_database
 from tieout.engine.commands import execute_waiting
 from tieout.engine.delivering import PACE_REAL_SECONDS, Delivering
 from tieout.engine.exceptions import exception
@@ -141,7 +141,7 @@ class Housekeeping:
 
     async def reap(self) -> None:
         """Free the lanes and holds of workers whose lease has run out."""
-        await ask_database(self.hub)  # whoever judges others is right about the time
+        await set_by_database(self.hub)  # whoever judges others is right about the time
         now, real_now = self.hub.now(), self.hub.real_now()
         long_ago = real_now - 86_400_000_000
         await self.hub.store.commit(
