@@ -18,6 +18,7 @@ from tieout.connectors.contract import Certification, ConnectorDescriptor, World
 from tieout.engine import buffering, inbox, pinning, restoring
 from tieout.engine.budget import Budget, BudgetedTransport
 from tieout.engine.buffering import Inlet
+from tieout.engine.clock import DatabaseClock, set_by_database
 from tieout.engine.commands import execute
 from tieout.engine.groups import Groups, WrongGroup, open_groups
 from tieout.engine.housekeeping import Housekeeping
@@ -224,13 +225,15 @@ async def compose(
     url = database_url(file, database)
     master = _master_key(file, ports)
     masterdata = _masterdata(file)
+    # Where several machines may work on one database, its clock is everybody's.
+    clock = ports.clock if url.startswith("sqlite") else DatabaseClock(ports.clock)
     budgets: dict[str, Budget] = {}
     transport = BudgetedTransport(ports.transport, budgets)
-    world = World(clock=ports.clock, chance=ports.chance, transport=transport)
+    world = World(clock=clock, chance=ports.chance, transport=transport)
     connections = {
         name: _connection(file, name, section, world) for name, section in settings.connections.items()
     }
-    budgets |= {name: Budget(connection.limits, ports.clock) for name, connection in connections.items()}
+    budgets |= {name: Budget(connection.limits, clock) for name, connection in connections.items()}
     _check_routes(file, connections)
     outbox = open_outbox(settings.outbox, settings.company, world, ports.publisher)
     _check_lease(file, connections, outbox)
@@ -250,7 +253,7 @@ async def compose(
     hub = Hub(
         company=settings.company,
         store=store,
-        clock=ports.clock,
+        clock=clock,
         ids=ports.ids,
         chance=ports.chance,
         world=world,
@@ -266,6 +269,7 @@ async def compose(
         groups=groups if store.dialect != "sqlite" else Groups(),
         outbox=outbox,
     )
+    await set_by_database(hub)
     await hub.open_key(COMPANY)
     # Nothing is sent before it is known whether this database remembers all that was sent.
     await restoring.load(hub)

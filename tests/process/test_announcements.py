@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -13,6 +14,7 @@ import pytest
 
 from tests.process import flows
 from tests.process.flows import FLOWS, JANUARY, Flow, simulated, sql
+from tests.process.test_restored import caught_up, restore
 from tieout_lab.simulation.business import Business
 from tieout_lab.simulation.loop import run_virtual
 from tieout_lab.simulation.ports import draw
@@ -248,3 +250,54 @@ async def test_a_receiver_that_is_down_for_an_hour_holds_up_no_posting_and_is_to
     listener.fails = lambda _: False
     await told(world)
     assert heard(listener) == await facts(world)
+
+
+@listened
+async def test_after_a_restore_all_is_told_under_its_id_and_numbers_never_mean_two_things(
+    world, people, listener
+) -> None:
+    """What waited in the backup, what was told in the forgotten hour, and what comes after it."""
+    account = await people.customer("Before")
+    await people.sell(account)
+    await told(world)
+    listener.fails = lambda _: True
+    await people.sell(account)
+    await world.rest()
+    backup, taken_at = world.back_up(), world.clock.now()
+    waiting = await sql(
+        world, "SELECT event_id FROM outbox JOIN deliveries USING (seq) WHERE deliveries.state = 'pending'"
+    )
+    assert waiting
+    listener.fails = lambda _: False
+    await told(world)
+    await people.sell(account)
+    await people.sell(await people.customer("Forgotten"))
+    await told(world)
+    before = [(one["id"], one["sequence"]) for one in listener.heard]
+    # Longer than a delivery is tried: what waited has all its time from the restore on.
+    await world.bury()
+    await asyncio.sleep(5 * 86_400)
+    tried: set[str] = set()
+
+    def fails_once(event: dict[str, Any]) -> bool:
+        new = event["id"] not in tried
+        tried.add(event["id"])
+        return new
+
+    listener.fails = fails_once
+    await restore(world, backup, taken_at)
+    await caught_up(world)
+    await people.sell(account)
+    await told(world)
+    after = [(one["id"], one["sequence"]) for one in listener.heard[len(before) :]]
+    ids = {id_ for id_, _ in before}
+    assert {id_ for (id_,) in waiting} <= {id_ for id_, _ in after}
+    assert heard(listener) == await facts(world)
+    assert await sql(world, "SELECT COUNT(*) FROM deliveries WHERE state = 'dead'") == [(0,)]
+    news = [number for id_, number in after if id_ not in ids]
+    assert len(news) >= 3
+    assert min(news) > max(number for _, number in before)
+    by_number: dict[str, set[str]] = {}
+    for id_, number in before + after:
+        by_number.setdefault(number, set()).add(id_)
+    assert all(len(one) == 1 for one in by_number.values())

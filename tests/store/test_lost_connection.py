@@ -197,3 +197,21 @@ async def test_a_commit_is_durable_whatever_the_server_s_default(
         finally:
             connection.execute(f'ALTER DATABASE "{name}" RESET synchronous_commit')  # type: ignore[arg-type]
     assert setting == "on"
+
+
+async def test_a_statement_that_is_new_to_a_dead_connection_opens_another_one(
+    postgres: Callable[[], AnyStore],
+) -> None:
+    """While the database was restarted, `OperationalError` came out of the store: it ended worker and housekeeping."""
+    store = postgres()
+    assert isinstance(store, PostgresStore)
+    for number in range(6):
+        reader = store._readers[(store._next + 1) % len(store._readers)]
+        if reader._wire is not None:
+            reader._wire._pg.finish()
+        assert await one(store, f"SELECT {number}") == number
+    await store.commit([audit("before")])
+    assert store._writer is not None
+    store._writer._pg.finish()
+    await store.commit([(reads("SELECT 1"), {}), audit("after")])
+    assert await one(store, "SELECT COUNT(*) FROM audit") == 2

@@ -23,7 +23,7 @@ from tieout.canonical.outcome import (
 )
 from tieout.canonical.write import BARE, ApproveWrite, DocumentWrite, Write, decode_write, encode_write
 from tieout.connectors.contract import Approver, Verifier, Writer
-from tieout.engine import announcing, restoring
+from tieout.engine import announcing, duplicates, restoring
 from tieout.engine.keys import content_hash, document_key
 from tieout.engine.ledger import (
     EffectRow,
@@ -248,14 +248,8 @@ async def resolve(run: Run, row: EffectRow, facts: Facts) -> Receipt:
     if isinstance(found, Found):
         receipt = await _confirm(run, row, write, found.receipt, resolved_by="look-up")
         if found.others:
-            raise Parked(
-                "duplicate",
-                f"{row.operation} of {row.source} exists more than once at {row.connection}: "
-                f"{', '.join((receipt.external_id, *found.others))}",
-                f"void or delete all but {receipt.external_id} there, then `tieout exceptions resolve`",
-                facts,
-                effect_key=row.effect_key,
-            )
+            cause, remedy = duplicates.words(row, receipt.external_id, found.others)
+            raise Parked(duplicates.CODE, cause, remedy, facts, effect_key=row.effect_key)
         return receipt
     return await _not_found(run, row, write, found, facts)
 

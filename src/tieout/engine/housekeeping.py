@@ -16,7 +16,8 @@ from tieout.canonical.model import encode
 from tieout.canonical.outcome import Failure, NotFound, Rejected
 from tieout.canonical.write import Fields, FieldValue
 from tieout.connectors.contract import Assigner, ChangeFeed, Keys, StatusReader
-from tieout.engine import announcing, feeds, invariants, restoring, sealing
+from tieout.engine import announcing, duplicates, feeds, invariants, restoring, sealing
+from tieout.engine.clock import DatabaseClock, set_by_database
 from tieout.engine.commands import execute_waiting
 from tieout.engine.delivering import PACE_REAL_SECONDS, Delivering
 from tieout.engine.exceptions import exception
@@ -35,6 +36,7 @@ log = structlog.get_logger("tieout.housekeeping")
 _UNKNOWN_FEED_SECONDS = 5
 _LOOK_AGAIN_MICROS = 300_000_000
 _EXAMINE_SECONDS = 3600
+_DOUBLES_SECONDS = 900
 # For how long a leased lane may not run before it counts as a stray (real microseconds).
 _STRAY_MICROS = 2_000_000
 _TIDY_SECONDS = 3600
@@ -72,6 +74,7 @@ class Housekeeping:
             self._every(15, self.gauges),
             self._every(30 / factor, self.assigns),
             self._every(max(_EXAMINE_SECONDS / factor, 1), self.examine),
+            self._every(max(_DOUBLES_SECONDS / factor, 1), self.doubles),
             self._every(max(_CATCH_UP_SECONDS / factor, 0.5), self.catch_up),
         ]
         loops += [
@@ -136,9 +139,12 @@ class Housekeeping:
             self.lease.lost = True
             log.error("lease_lost", worker=self.lease.worker)
             self.worker.stop()
+            # The process ends now, not when its slowest loop looks again: an hour long it worked on nothing.
+            self.stop()
 
     async def reap(self) -> None:
         """Free the lanes and holds of workers whose lease has run out."""
+        await set_by_database(self.hub)  # whoever judges others is right about the time
         now, real_now = self.hub.now(), self.hub.real_now()
         long_ago = real_now - 86_400_000_000
         await self.hub.store.commit(
@@ -335,6 +341,10 @@ class Housekeeping:
         for broken in await invariants.raise_broken(self.hub):
             log.error("invariant_broken", id=broken.id, rows=list(broken.rows)[:3])
 
+    async def doubles(self) -> None:
+        """Look whether anything stands twice outside."""
+        await duplicates.sweep(self.hub)
+
     async def gauges(self) -> None:
         """Bring the gauges up to date."""
         for state, count in await self.hub.store.fetch_long(lanes.STATES, {}):
@@ -344,6 +354,8 @@ class Housekeeping:
         self.hub.metrics.exceptions.set(len(await self.hub.store.fetch(people.LIST, {})))
         for name, budget in self.hub.budgets.items():
             self.hub.metrics.circuits.labels(name).set(len(budget.circuits.open()))
+        if isinstance(self.hub.clock, DatabaseClock):
+            self.hub.metrics.clock_skew.set(self.hub.clock.ahead / 1_000_000)
         if self.delivering is not None:
             for name, seconds in (await self.delivering.age_seconds()).items():
                 self.hub.metrics.outbox_age.labels(name).set(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tieout.engine.clock import set_by_database
 from tieout.engine.hub import Hub
 from tieout.store import lanes, permits
 from tieout.store.statements import Refused
@@ -19,13 +20,16 @@ class Lease(msgspec.Struct, kw_only=True):
 
     async def join(self, host: str, pid: int) -> None:
         """Make this worker known."""
+        await set_by_database(self.hub)
         now = self.hub.real_now()
         self.until = now + self.hub.policy.lease_seconds_real * 1_000_000
         row = {"worker": self.worker, "now": now, "until": self.until, "host": host, "pid": pid}
         await self.hub.store.commit([(lanes.JOIN, row), *self.hub.groups.serve(self.worker)])
 
     async def renew(self) -> bool:
-        """Push the lease forward; False when it is lost: then everything in hand must be dropped."""
+        """Push the lease forward; False when it is lost: then everything in hand must be dropped. Raises
+        StoreUnavailable."""
+        await set_by_database(self.hub)
         now = self.hub.real_now()
         until = now + self.hub.policy.lease_seconds_real * 1_000_000
         try:

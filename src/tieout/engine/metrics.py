@@ -47,6 +47,9 @@ class Metrics:
             ["system"],
             registry=self.registry,
         )
+        self.clock_skew = Gauge(
+            "o2c_clock_skew_seconds", "The database's clock before this machine's", registry=self.registry
+        )
         self.retries = Counter("o2c_retries", "Runs put off", ["reason"], registry=self.registry)
         self.lost_wakeups = Counter(
             "o2c_lost_wakeups", "Waits that only the sweep woke; must stay 0", registry=self.registry

@@ -21,7 +21,7 @@ from tieout.engine.hub import Hub, Restored
 from tieout.engine.lease import Lease
 from tieout.engine.ledger import EffectRow
 from tieout.engine.moments import micros, moment
-from tieout.store import effects, people, restores
+from tieout.store import effects, outbox, people, restores
 from tieout.store.statements import Refused, Step
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ async def begin(hub: Hub, backup_taken_at: datetime, actor: str) -> Begun:
             (restores.DOUBT_AGAIN, {"now": at, "error": error}),
             (restores.ASSIGNS_UNSURE, {}),
             (restores.FEEDS_UNLISTED, {}),
+            (outbox.NUMBERED, {}),
+            (outbox.NUMBERS_ABOVE, {"number": at}),
+            (outbox.WAIT_ANEW, {"now": at}),
             (people.AUDIT, audit),
         ]
     )

@@ -93,6 +93,13 @@ NOT_DONE = Statement(
        'UNKNOWN')""",
     rows=1,
 )
+# What stands under a later send epoch than its first: it was proved absent (or refused) and sent again.
+SENT_AGAIN = Statement(
+    "effects.sent_again",
+    f"""SELECT {COLUMNS} FROM effects WHERE state = 'CONFIRMED' AND epoch > 0 AND confirmed_at > :since
+       AND effect_key > :after ORDER BY effect_key LIMIT :limit""",
+    returns=True,
+)
 IN_DOUBT = Statement(
     "effects.in_doubt",
     """SELECT effect_key, connection, operation, state, sent_at, error FROM effects WHERE state IN ('SENT',

@@ -176,6 +176,13 @@ REAP = Statement(
        OR worker_id NOT IN (SELECT worker_id FROM workers))""",
 )
 
+# The moment (real microseconds) by the one clock that all processes share; SQLite has none of its own.
+CLOCK = Statement(
+    "workers.clock",
+    "SELECT CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
+    returns=True,
+    postgres="SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
+)
 JOIN = Statement(
     "workers.join",
     """INSERT INTO workers (worker_id, started_at, lease_until, host, pid) VALUES (:worker, :now, :until,

@@ -95,6 +95,25 @@ SWITCH_OFF = Statement(
 SWITCH_ON = Statement("receivers.on", "DELETE FROM receivers WHERE receiver = :receiver")
 OFF = Statement("receivers.list", "SELECT receiver, reason, off_at FROM receivers", returns=True)
 
+# -- after a restore: the numbers go on above all that the forgotten time can have told under, and what waits in the
+# backup has all its time before it. SQLite knows of the numbers of a table only once it held a row.
+NUMBERED = Statement(
+    "outbox.numbered",
+    """INSERT INTO sqlite_sequence (name, seq) SELECT 'outbox', 0
+       WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'outbox')""",
+    postgres="SELECT 1",
+)
+NUMBERS_ABOVE = Statement(
+    "outbox.numbers_above",
+    "UPDATE sqlite_sequence SET seq = MAX(seq, :number) WHERE name = 'outbox'",
+    postgres="""SELECT setval(pg_get_serial_sequence('outbox', 'seq'),
+       GREATEST(CAST(:number AS BIGINT), nextval(pg_get_serial_sequence('outbox', 'seq'))))""",
+)
+WAIT_ANEW = Statement(
+    "deliveries.wait_anew",
+    "UPDATE deliveries SET attempts = 0, due_at = :now, queued_at = :now WHERE state = 'pending'",
+)
+
 # -- looked at, done again, forgotten --------------------------------------------------------------------------------
 COUNTS = Statement(
     "deliveries.counts",

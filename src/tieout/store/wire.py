@@ -84,8 +84,11 @@ class Wire:
             # Reads share a connection: two that meet a statement for the first time both have it parsed, by two names.
             self._names += 1
             name = f"s{self._names}".encode()
-            self._pg.send_prepare(name, statement.postgres.encode())
-            self._send()
+            try:
+                self._pg.send_prepare(name, statement.postgres.encode())
+                self._send()
+            except psycopg.OperationalError as error:
+                self._lose(str(error))
             (answer,) = await future
             if answer.status in _FAILED:
                 raise Violated(f"{statement.name}: {error_text(answer)}")
