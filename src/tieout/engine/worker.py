@@ -51,8 +51,8 @@ class Worker:
         """Claim and run until `stop`, or until the lease is lost."""
         while not self._stopping and not self.lease.lost:
             try:
-                claimed = await self._claim()
-                await self._rest(claimed)
+                await self._claim()
+                await self._rest()
             except StoreUnavailable as error:
                 log.warning("store_unavailable", reason=str(error))
                 await self.hub.clock.sleep_real(0.5)
@@ -64,15 +64,15 @@ class Worker:
         self._stopping = True
         self.activity.set()
 
-    async def _claim(self) -> int:
+    async def _claim(self) -> None:
         free = self.hub.policy.runs_at_once - len(self.running)
         if free <= 0:
-            return 0
+            return
         # First, or they would never have their turn while there is more to do than one worker can.
         suspects = self._begin(await self._claim_suspect()) if self._suspects and not self._suspect else 0
         claim = {"worker": self.lease.worker, "now": self.hub.now(), "limit": free - suspects}
         (rows,) = await self.hub.store.commit([(lanes.CLAIM, claim)])
-        return suspects + self._begin(rows)
+        self._begin(rows)
 
     def _begin(self, rows: list[Row]) -> int:
         """Run these claimed lanes; answers how many they are."""
@@ -100,26 +100,28 @@ class Worker:
                 self._suspect = ""
         self.activity.set()
 
-    async def _rest(self, claimed: int) -> None:
-        """Wait for work: a hint, a finished run, the next due moment, or the poll."""
-        if claimed and len(self.running) < self.hub.policy.runs_at_once:
-            return
+    async def _rest(self) -> None:
+        """Wait for work: a hint, a finished run, or a lane that is due. To look costs a read, to claim in vain a
+        transaction."""
         self.activity.clear()
-        pause = self.hub.policy.claim_poll_real_seconds
-        if len(self.running) < self.hub.policy.runs_at_once:
-            (row,) = await self.hub.store.fetch(lanes.NEXT_DUE, {})
-            if row[0] is not None:
-                seconds = (
-                    (moment(row[0]) - self.hub.clock.now()) / timedelta(seconds=1) / self.hub.clock.factor
-                )
-                pause = max(0.0, min(pause, seconds))
-        waiting = asyncio.ensure_future(self.activity.wait())
-        sleeping = asyncio.ensure_future(self.hub.clock.sleep_real(pause))
-        try:
-            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            sleeping.cancel()
+        while not (self.activity.is_set() or self._stopping or self.lease.lost):
+            pause = self.hub.policy.claim_poll_real_seconds
+            if len(self.running) < self.hub.policy.runs_at_once:
+                if self._suspects and not self._suspect:
+                    return
+                (row,) = await self.hub.store.fetch(lanes.NEXT_DUE, {})
+                if row[0] is not None:
+                    due = (moment(row[0]) - self.hub.clock.now()) / timedelta(seconds=1)
+                    if due <= 0:
+                        return
+                    pause = min(pause, due / self.hub.clock.factor)
+            waiting = asyncio.ensure_future(self.activity.wait())
+            sleeping = asyncio.ensure_future(self.hub.clock.sleep_real(pause))
+            try:
+                await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                sleeping.cancel()
 
     # -- one run ------------------------------------------------------------------------------------------------
     async def run_lane(self, lane: Lane) -> None:
