@@ -106,21 +106,25 @@ class Housekeeping:
     async def _every(
         self, pace_seconds: float | Callable[[], float], step: Callable[[], Awaitable[object]]
     ) -> None:
-        while not self._stopping.is_set() and not self.lease.lost:
-            try:
-                await step()
-            except StoreUnavailable as error:
-                log.warning("store_unavailable", step=getattr(step, "__name__", "step"), reason=str(error))
-            except Exception:
-                log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
-            stopped = asyncio.ensure_future(self._stopping.wait())
-            seconds = pace_seconds() if callable(pace_seconds) else pace_seconds
-            pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
-            try:
-                await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stopped.cancel()
-                pause.cancel()
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            while not self._stopping.is_set() and not self.lease.lost:
+                try:
+                    await step()
+                except StoreUnavailable as error:
+                    log.warning(
+                        "store_unavailable", step=getattr(step, "__name__", "step"), reason=str(error)
+                    )
+                except Exception:
+                    log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
+                seconds = pace_seconds() if callable(pace_seconds) else pace_seconds
+                pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
+                try:
+                    await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    pause.cancel()
+        finally:
+            stopped.cancel()
 
     # -- leases -------------------------------------------------------------------------------------------------
     async def heartbeat(self) -> None:

@@ -316,7 +316,8 @@ class Life:
             # Once more than the pause between two reads of the list of events.
             await asyncio.sleep(70)
             await self.people.approve_all()
-        await asyncio.sleep(30)
+        # Once more than the pause between two looks whether what was approved is posted by now.
+        await asyncio.sleep(70)
         await self.world.rest(within_seconds=20_000)
         for _ in range(40):
             if not await judge.restoring(self.world):

@@ -66,12 +66,12 @@ async def _live(plan: Plan, change: Callable[[Any], None] | None, given: dict[st
     seed, chosen = plan.seed, profiles.profile(plan.faults)
     un_keyed = chosen.un_keyed and draw(seed, "un-keyed") < 0.3 and "un-keyed" not in plan.without
     workers = plan.workers or 1 + int(draw(seed, "workers") * 4)
-    # Renewing is most of what a quiet hour costs: the longer lives have a lease nearer to the hub's own, 120 s.
-    lease_seconds = 60 if plan.days else 30
+    # Renewing and polling is most of what a quiet hour costs: the longer lives come nearer to the hub's own 120 s.
+    lease_seconds, poll_seconds = (60, 30) if plan.days else (30, 15)
     world = SimulatedWorld(
         seed,
         enforce_keys=not un_keyed,
-        poll_seconds=15,
+        poll_seconds=poll_seconds,
         workers=workers,
         lease_seconds=lease_seconds,
         **given,
