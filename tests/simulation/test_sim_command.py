@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 from tests.simulation.bugs import plant
 from tieout_lab.simulation import campaign, profiles
 from tieout_lab.simulation.command import sim
-from tieout_lab.simulation.ports import draw
+from tieout_lab.simulation.loop import run_virtual
+from tieout_lab.simulation.ports import Tape, draw
 from tieout_lab.simulation.seeds import Plan
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -82,6 +83,54 @@ def test_a_failing_seed_is_shrunk_and_its_replay_line_plays_it_again(monkeypatch
         assert again.violations[0].startswith("I20")
     line = less.replay()
     assert line.startswith("tieout sim --seed 4 --seeds 1 --days 0 --faults all --workers 1 --without ")
+
+
+def test_clocks_differ_by_less_than_the_horizons_allow_and_backups_are_older_than_what_is_lost():
+    drawn = [
+        profiles.clock_trouble(_draw_of(seed), profiles.PROFILES["all"], 0, frozenset())
+        for seed in range(400)
+    ]
+    assert max(abs(one.ahead) for one in drawn) <= 2
+    assert {one.back > 0 for one in drawn} == {True, False}
+    assert max(one.back for one in drawn) <= 3
+    assert (
+        profiles.clock_trouble(_draw_of(1), profiles.PROFILES["calls"], 0, frozenset())
+        == profiles.ClockTrouble()
+    )
+    found = [
+        profiles.restore(_draw_of(seed), profiles.PROFILES["all"], 30, frozenset()) for seed in range(400)
+    ]
+    assert 60 < sum(one is not None for one in found) < 140
+    assert all(0 < taken < lost < 30 for taken, lost in (one for one in found if one is not None))
+
+
+def _draw_of(seed):
+    return lambda *parts: draw(seed, *parts)
+
+
+def test_a_day_with_a_restore_in_it_ends_like_any_other():
+    seed = next(
+        one
+        for one in range(100)
+        if profiles.restore(_draw_of(one), profiles.PROFILES["all"], 30, frozenset())
+    )
+    outcome = campaign.attempt(Plan(seed, days=1, faults="processes", workers=1))
+    assert outcome.violations == []
+    assert outcome.faults["restore"] == 1
+    left_out = campaign.attempt(Plan(seed, faults="processes", workers=1))
+    assert "restore" not in left_out.faults  # not in a short life
+
+
+async def _taped(content):
+    tape = Tape()
+    tape.note(content)
+    return tape.hexdigest()
+
+
+def test_the_tape_hears_every_difference_and_no_order_of_a_dict():
+    first = run_virtual(_taped({"a": 1, "b": b"two"}))
+    assert first == run_virtual(_taped({"b": b"two", "a": 1}))
+    assert first != run_virtual(_taped({"a": 1, "b": b"too"}))
 
 
 def test_every_fault_has_a_rate_and_a_shape_and_can_be_left_out():

@@ -24,7 +24,7 @@ from tests.store.facts import (
     rows,
     state_of,
 )
-from tieout.store import lanes
+from tieout.store import lanes, records
 from tieout.store.statements import Refused
 
 
@@ -135,6 +135,34 @@ async def test_reaping_frees_the_lanes_of_dead_workers_under_the_next_fence(stor
         await store.commit([finish(of_dead[0], 1)])
     claimed = {row[0]: row[4] for row in await claim(store, worker="alive")}
     assert claimed[of_dead[0]] == 3
+
+
+async def test_a_look_tells_whether_the_dead_have_left_anything(store: AnyStore) -> None:
+    """Every worker frees what the dead left, every few seconds: it writes only where there is something."""
+
+    async def left(real_now: int, long_ago: int = 0) -> bool:
+        return bool(await store.fetch(lanes.LEFT_BEHIND, {"real_now": real_now, "long_ago": long_ago}))
+
+    async def owned(real_now: int) -> bool:
+        return bool(await store.fetch(records.FEED_OWNED, {"connection": "crm", "real_now": real_now}))
+
+    await join(store, "dead", until=NOW + 10)
+    await lane(store, "a")
+    await claim(store, worker="dead")
+    assert not await owned(NOW)
+    await store.commit([(records.FEED_OWN, {"connection": "crm", "worker": "dead", "real_now": NOW})])
+    assert (await left(NOW), await owned(NOW)) == (False, True)
+    assert (await left(NOW + 10), await owned(NOW + 10)) == (True, False)
+    await store.commit([(lanes.REAP, {"now": NOW, "real_now": NOW + 10})])
+    assert not await left(NOW + 10)
+    assert await left(NOW + 10, long_ago=NOW + 10)  # the dead worker itself, a day later
+    assert not await store.fetch(lanes.SUSPECTS, {"most": 3})
+    for deaths in (2, 3):
+        await join(store, f"again-{deaths}", until=NOW + 10)
+        await store.commit([(lanes.CLAIM_SUSPECT, {"worker": f"again-{deaths}", "most": 3})])
+        await claim(store, worker=f"again-{deaths}")
+        await store.commit([(lanes.REAP, {"now": NOW, "real_now": NOW + 10})])
+        assert bool(await store.fetch(lanes.SUSPECTS, {"most": 3})) is (deaths == 2)
 
 
 async def test_renewal_never_revives_an_expired_lease(store: AnyStore) -> None:

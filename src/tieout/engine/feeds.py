@@ -24,8 +24,9 @@ async def poll(hub: Hub, lease: Lease, connection: Connection) -> int:
     feed = connection.api
     if not isinstance(feed, ChangeFeed):
         return 0
-    own = {"connection": connection.name, "worker": lease.worker, "real_now": hub.real_now()}
-    await hub.store.commit([(records.FEED_OWN, own)])
+    owned = {"connection": connection.name, "real_now": hub.real_now()}
+    if not await hub.store.fetch(records.FEED_OWNED, owned):
+        await hub.store.commit([(records.FEED_OWN, {**owned, "worker": lease.worker})])
     taken, began = 0, hub.now()
     while True:
         ((cursor, owner, _, revision),) = await hub.store.fetch(records.FEED, {"connection": connection.name})

@@ -71,7 +71,7 @@ class Housekeeping:
             self._every(max(self.hub.policy.status_poll_seconds / factor, 0.2), self.statuses),
             self._every(60 / factor, self.waits),
             self._every(max(self.hub.policy.seal_seconds / factor, 1), self.seal),
-            self._every(15, self.gauges),
+            self._every(self.hub.policy.gauge_real_seconds, self.gauges),
             self._every(30 / factor, self.assigns),
             self._every(max(_EXAMINE_SECONDS / factor, 1), self.examine),
             self._every(max(_DOUBLES_SECONDS / factor, 1), self.doubles),
@@ -112,21 +112,25 @@ class Housekeeping:
     async def _every(
         self, pace_seconds: float | Callable[[], float], step: Callable[[], Awaitable[object]]
     ) -> None:
-        while not self._stopping.is_set() and not self.lease.lost:
-            try:
-                await step()
-            except StoreUnavailable as error:
-                log.warning("store_unavailable", step=getattr(step, "__name__", "step"), reason=str(error))
-            except Exception:
-                log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
-            stopped = asyncio.ensure_future(self._stopping.wait())
-            seconds = pace_seconds() if callable(pace_seconds) else pace_seconds
-            pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
-            try:
-                await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stopped.cancel()
-                pause.cancel()
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        try:
+            while not self._stopping.is_set() and not self.lease.lost:
+                try:
+                    await step()
+                except StoreUnavailable as error:
+                    log.warning(
+                        "store_unavailable", step=getattr(step, "__name__", "step"), reason=str(error)
+                    )
+                except Exception:
+                    log.exception("housekeeping_failed", step=getattr(step, "__name__", "step"))
+                seconds = pace_seconds() if callable(pace_seconds) else pace_seconds
+                pause = asyncio.ensure_future(self.hub.clock.sleep_real(seconds))
+                try:
+                    await asyncio.wait({stopped, pause}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    pause.cancel()
+        finally:
+            stopped.cancel()
 
     # -- leases -------------------------------------------------------------------------------------------------
     async def heartbeat(self) -> None:
@@ -147,19 +151,21 @@ class Housekeeping:
         await set_by_database(self.hub)  # whoever judges others is right about the time
         now, real_now = self.hub.now(), self.hub.real_now()
         long_ago = real_now - 86_400_000_000
-        await self.hub.store.commit(
-            [
-                (lanes.REAP, {"now": now, "real_now": real_now}),
-                (waits.DEAD_FREED, {"now": now}),
-                (waits.DEAD_WAKE, {"now": now}),
-                (waits.FREE_DEAD, {}),
-                (permits.FORGET_DEAD, {"real_now": real_now}),
-                (lanes.FORGET_DEAD, {"long_ago": long_ago}),
-            ]
-        )
+        if await self.hub.store.fetch(lanes.LEFT_BEHIND, {"real_now": real_now, "long_ago": long_ago}):
+            await self.hub.store.commit(
+                [
+                    (lanes.REAP, {"now": now, "real_now": real_now}),
+                    (waits.DEAD_FREED, {"now": now}),
+                    (waits.DEAD_WAKE, {"now": now}),
+                    (waits.FREE_DEAD, {}),
+                    (permits.FORGET_DEAD, {"real_now": real_now}),
+                    (lanes.FORGET_DEAD, {"long_ago": long_ago}),
+                ]
+            )
         await self._strays()
         await self._crashed()
-        self.worker.look_for_suspects()
+        if await self.hub.store.fetch(lanes.SUSPECTS, {"most": self.hub.policy.most_crashes}):
+            self.worker.look_for_suspects()
 
     async def _crashed(self) -> None:
         """Set aside what several workers in a row have died over."""
@@ -295,14 +301,14 @@ class Housekeeping:
     async def waits(self) -> None:
         """Wake what was missed (it must stay 0) and park what waited past its deadline."""
         now = self.hub.now()
-        (woken,) = await self.hub.store.commit([(waits.SWEEP, {"now": now})])
+        again = {"now": now, "before": now - _LOOK_AGAIN_MICROS}
+        woken, looking, _ = await self.hub.store.commit(
+            [(waits.SWEEP, {"now": now}), (waits.LOOK_AGAIN, again), (people.REOPEN_DUE, {"now": now})]
+        )
         if woken:
             self.hub.metrics.lost_wakeups.inc(len(woken))
             log.error("lost_wakeups", lanes=[row[0] for row in woken][:10])
-            self.worker.wake()
-        again = {"now": now, "before": now - _LOOK_AGAIN_MICROS}
-        (looking,) = await self.hub.store.commit([(waits.LOOK_AGAIN, again)])
-        if looking:
+        if woken or looking:
             self.worker.wake()
         for lane_id, _, what, since in await self.hub.store.fetch(waits.OVERDUE, {"now": now, "limit": 100}):
             days = (now - since) // 86_400_000_000
@@ -318,7 +324,6 @@ class Housekeeping:
                 await self.hub.store.commit([(waits.PARK_WAITING, {"lane_id": lane_id}), *opened])
             except Refused:
                 continue
-        await self.hub.store.commit([(people.REOPEN_DUE, {"now": now})])
 
     async def seal(self) -> None:
         """Number, chain and sign the audit rows committed since."""

@@ -47,6 +47,7 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     stranger_poll_real_seconds: float = 2.0
     # How often at least a worker looks for lanes that other processes made ready.
     claim_poll_real_seconds: float = 1.0
+    gauge_real_seconds: float = 15.0
     echo_suppression: bool = True
     # After so many deaths of workers in a row that had it in hand, a document is set aside.
     most_crashes: int = 3

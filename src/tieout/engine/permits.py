@@ -37,6 +37,8 @@ class Permits:
         self.lease = lease
         self._held: dict[str, int] = {}
         self._allowed: dict[str, int] = {}
+        # Since when a budget is shrunk as far as it is now.
+        self._shrunk_at: dict[str, int] = {}
         # Calls of a process that is gone, by the real moment until which the vendor may still count them.
         self._left_out: dict[str, list[int]] = {}
 
@@ -93,12 +95,16 @@ class Permits:
                 shrink = {"connection": name, "now": now, "before": now - _SECOND}
                 lock = {"connection": name, "most": most}
                 await self.hub.store.commit([(permits.LOCK, lock), (permits.SHRINK, shrink)])
-            elif self._allowed.get(name, most) < most:
+            elif (
+                self._allowed.get(name, most) < most
+                and self._shrunk_at.get(name, 0) <= now - _RECOVERY_MICROS
+            ):
                 more = {"connection": name, "most": most, "now": now, "step": _RECOVERY_MICROS}
                 await self.hub.store.commit([(permits.RECOVER, more)])
-        known = dict(await self.hub.store.fetch(permits.SHRUNK, {}))
+        known = {name: (allowed, at) for name, allowed, at in await self.hub.store.fetch(permits.SHRUNK, {})}
         for name, budget in self.hub.budgets.items():
-            self._allowed[name] = min(known.get(name, budget.limits.in_flight), budget.limits.in_flight)
+            allowed, self._shrunk_at[name] = known.get(name, (budget.limits.in_flight, 0))
+            self._allowed[name] = min(allowed, budget.limits.in_flight)
 
     async def _hold(self, name: str, budget: Budget, wanted: int) -> None:
         """Make `wanted` permits ours in the table; less only when no call is out above it."""

@@ -53,8 +53,8 @@ class Worker:
         """Claim and run until `stop`, or until the lease is lost."""
         while not self._stopping and not self.lease.lost:
             try:
-                claimed = await self._claim()
-                await self._rest(claimed)
+                await self._claim()
+                await self._rest()
             except StoreUnavailable as error:
                 log.warning("store_unavailable", reason=str(error))
                 await self.hub.clock.sleep_real(0.5)
@@ -66,21 +66,19 @@ class Worker:
         self._stopping = True
         self.activity.set()
 
-    async def _claim(self) -> int:
+    async def _claim(self) -> None:
         free = self.hub.policy.runs_at_once - len(self.running)
         if free <= 0:
-            return 0
+            return
         # First, or they would never have their turn while there is more to do than one worker can.
-        suspects = self._begin(await self._claim_suspect()) if self._suspects and not self._suspect else 0
+        claimed = self._begin(await self._claim_suspect()) if self._suspects and not self._suspect else 0
         claim = {"worker": self.lease.worker, "now": self.hub.now()}
-        claimed = suspects
         for group in self._in_turn():
             if claimed >= free:
                 break
             asked = {**claim, "group": group, "limit": free - claimed}
             (rows,) = await self.hub.store.commit([(lanes.CLAIM, asked)])
             claimed += self._begin(rows)
-        return claimed
 
     def _in_turn(self) -> tuple[str, ...]:
         """The groups that this worker serves, each time another one first: none takes all its room from the others."""
@@ -117,27 +115,35 @@ class Worker:
                 self._suspect = ""
         self.activity.set()
 
-    async def _rest(self, claimed: int) -> None:
-        """Wait for work: a hint, a finished run, the next due moment, or the poll."""
-        if claimed and len(self.running) < self.hub.policy.runs_at_once:
-            return
+    async def _rest(self) -> None:
+        """Wait for work: a hint, a finished run, or a lane that is due. To look costs a read, to claim in vain a
+        transaction."""
         self.activity.clear()
-        pause = self.hub.policy.claim_poll_real_seconds
-        if len(self.running) < self.hub.policy.runs_at_once:
-            for group in self.hub.groups.serves:
-                ((due,),) = await self.hub.store.fetch(lanes.NEXT_DUE, {"group": group})
-                if due is not None:
-                    seconds = (
-                        (moment(due) - self.hub.clock.now()) / timedelta(seconds=1) / self.hub.clock.factor
-                    )
-                    pause = max(0.0, min(pause, seconds))
-        waiting = asyncio.ensure_future(self.activity.wait())
-        sleeping = asyncio.ensure_future(self.hub.clock.sleep_real(pause))
-        try:
-            await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            sleeping.cancel()
+        while not (self.activity.is_set() or self._stopping or self.lease.lost):
+            pause = self.hub.policy.claim_poll_real_seconds
+            if len(self.running) < self.hub.policy.runs_at_once:
+                if self._suspects and not self._suspect:
+                    return
+                due = await self._next_due()
+                if due is not None and due <= 0:
+                    return
+                pause = pause if due is None else min(pause, due / self.hub.clock.factor)
+            waiting = asyncio.ensure_future(self.activity.wait())
+            sleeping = asyncio.ensure_future(self.hub.clock.sleep_real(pause))
+            try:
+                await asyncio.wait({waiting, sleeping}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+                sleeping.cancel()
+
+    async def _next_due(self) -> float | None:
+        """Seconds until the next lane of a group that this worker serves is due; None where nothing waits."""
+        moments = []
+        for group in self.hub.groups.serves:
+            ((due,),) = await self.hub.store.fetch(lanes.NEXT_DUE, {"group": group})
+            if due is not None:
+                moments.append((moment(due) - self.hub.clock.now()) / timedelta(seconds=1))
+        return min(moments, default=None)
 
     # -- one run ------------------------------------------------------------------------------------------------
     async def run_lane(self, lane: Lane) -> None:

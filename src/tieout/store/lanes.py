@@ -28,6 +28,11 @@ CLAIM_SUSPECT = Statement(
         WHERE lane_id = ANY (ARRAY(SELECT lane_id FROM lanes WHERE state = 'ready' AND crashes > 1 AND crashes < :most
         AND worker_group = :group ORDER BY crashes, lane_id LIMIT 1 FOR UPDATE SKIP LOCKED)) RETURNING {_CLAIMED}""",
 )
+SUSPECTS = Statement(
+    "lanes.suspects",
+    "SELECT 1 FROM lanes WHERE state = 'ready' AND crashes > 1 AND crashes < :most LIMIT 1",
+    returns=True,
+)
 # Who has crashed too many workers in a row.
 CRASHED = Statement(
     "lanes.crashed",
@@ -183,6 +188,19 @@ CLOCK = Statement(
     returns=True,
     postgres="SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
 )
+
+# Whether the dead have left anything: to look costs less than to write nothing.
+LEFT_BEHIND = Statement(
+    "lanes.left_behind",
+    """SELECT 1 WHERE EXISTS (SELECT 1 FROM lanes WHERE state = 'leased' AND worker_id NOT IN (
+         SELECT worker_id FROM workers WHERE lease_until > :real_now))
+       OR EXISTS (SELECT 1 FROM holds WHERE lane_id NOT IN (SELECT lane_id FROM lanes WHERE state = 'leased'))
+       OR EXISTS (SELECT 1 FROM permits WHERE worker_id NOT IN (
+         SELECT worker_id FROM workers WHERE lease_until > :real_now))
+       OR EXISTS (SELECT 1 FROM workers WHERE lease_until <= :long_ago)""",
+    returns=True,
+)
+
 JOIN = Statement(
     "workers.join",
     """INSERT INTO workers (worker_id, started_at, lease_until, host, pid) VALUES (:worker, :now, :until,

@@ -11,7 +11,7 @@ LOCK = Statement(
 )
 # Which are shrunk; all others take what is configured.
 SHRUNK = Statement(
-    "budgets.shrunk", "SELECT connection, allowed FROM budgets WHERE shrunk_at > 0", returns=True
+    "budgets.shrunk", "SELECT connection, allowed, shrunk_at FROM budgets WHERE shrunk_at > 0", returns=True
 )
 # A 429 halves what all workers share, once a second of such answers; `before` is a second ago.
 SHRINK = Statement(

@@ -32,6 +32,13 @@ FEED = Statement(
     "SELECT cursor, worker_id, fence, revision FROM feeds WHERE connection = :connection",
     returns=True,
 )
+# Whether a living worker owns the feed.
+FEED_OWNED = Statement(
+    "feeds.owned",
+    """SELECT 1 FROM feeds JOIN workers ON workers.worker_id = feeds.worker_id
+       WHERE feeds.connection = :connection AND workers.lease_until > :real_now""",
+    returns=True,
+)
 # One owner by fenced lease: taken over only from a worker whose lease has run out.
 FEED_OWN = Statement(
     "feeds.own",

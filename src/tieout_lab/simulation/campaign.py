@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import os
@@ -54,7 +55,9 @@ class Report:
 
 
 def quietly() -> None:
-    """What the hub logs of trouble that was ordered is of no interest."""
+    """What the hub logs of trouble that was ordered is of no interest; and a world is garbage as a whole, when it ends:
+    to look for it on the way takes a tenth of the time."""
+    gc.set_threshold(50_000)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tieout.engine import invariants
+from tieout.engine import restoring as engine_restoring
 from tieout.store import effects, inbox, people, waits
 from tieout.store.invariants import NOT_IDLE
 from tieout_lab.simulation.truth import Truth, books
@@ -77,6 +78,13 @@ async def stopped(world: SimulatedWorld) -> list[str]:
             rows = await store.fetch(waits.OF_LANE, {"lane_id": lane_id})
             found += [f"{lane_id} waits for {row[2]}" for row in rows]
     return found
+
+
+async def restoring(world: SimulatedWorld) -> list[str]:
+    """A restore that is not over, in words."""
+    assert world.app is not None  # noqa: S101 - as above
+    progress = await engine_restoring.progress(world.app.hub)
+    return [] if progress is None else [f"the restore is not over: {progress}"]
 
 
 async def ways(world: SimulatedWorld) -> list[tuple[str, int]]:

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from tieout_lab.simulation import profiles
+from tieout_lab.simulation import judge, profiles
 from tieout_lab.simulation.business import ACCOUNT, LINES, YEN_LINES, Business
-from tieout_lab.simulation.ports import draw
+from tieout_lab.simulation.ports import NodeClock, draw
 from tieout_lab.simulation.world import SimulatedWorld, Unquiet
 
 _TICK_SECONDS = 10.0
@@ -54,6 +55,9 @@ class Life:
     unapproved: list[str] = field(default_factory=list)
     _weather: dict[str, dict[str, profiles.Weather]] = field(default_factory=dict)
     _blowing: asyncio.Task[None] | None = None
+    _setting_back: list[asyncio.TimerHandle] = field(default_factory=list)
+    _backup: tuple[Path, datetime] | None = None
+    _promised: set[tuple[str, str]] = field(default_factory=set)
 
     def draw(self, *parts: object) -> float:
         return draw(self.seed, *parts)
@@ -83,8 +87,24 @@ class Life:
             self.draw, self.profile, len(self.world.nodes), self.size.operations, self.without
         )
         self.world.store_trouble = profiles.store_trouble(self.draw, self.profile, self.without)
+        self._clocks()
         self._blow()
         self._blowing = asyncio.ensure_future(self._keep_blowing())
+
+    def _clocks(self) -> None:
+        loop, troubles = asyncio.get_running_loop(), self.world.troubles
+
+        def set_back(clock: NodeClock, seconds: float) -> None:
+            clock.ahead_seconds -= seconds
+            troubles["clock.back"] += 1
+
+        for node in self.world.nodes:
+            drawn = profiles.clock_trouble(self.draw, self.profile, node.number, self.without)
+            if drawn.ahead:
+                node.clock.ahead_seconds = drawn.ahead
+                troubles["clock.apart"] += 1
+            if drawn.back:
+                self._setting_back.append(loop.call_at(drawn.back_at, set_back, node.clock, drawn.back))
 
     async def _keep_blowing(self) -> None:
         while True:
@@ -108,6 +128,8 @@ class Life:
         kinds += ["store.down", "store.lost_reply", "store.outage", "un-keyed"]
         kinds += [f"kill.{number}" for number in range(self.profile.kills)]
         kinds += [f"pause.{number}" for number in range(self.profile.pauses)]
+        kinds += [f"clock.{part}{node.number}" for node in self.world.nodes for part in ("", "back.")]
+        kinds += ["restore"]
         kinds += [f"step.{number}" for number in range(self.size.steps)]
         kinds += [f"customer.{number}" for number in range(self.size.customers)]
         return [name for name in kinds if name not in self.without]
@@ -116,6 +138,8 @@ class Life:
         """The trouble is over; what it has begun ends by itself."""
         if self._blowing is not None:
             self._blowing.cancel()
+        for timer in self._setting_back:
+            timer.cancel()
         self.world.store_trouble = None
         for twin in self.world.twins.values():
             twin.faults.rates = {}
@@ -133,9 +157,29 @@ class Life:
         for waiting in self.unapproved:
             await self.people.edit_deal(waiting, Finance_Approved__c=True)
         for step in range(self.size.steps):
+            await self._lose_the_machine(step)
             if f"step.{step}" not in self.without:
                 await self._act(step)
                 await self._pass(step + 1)
+
+    async def _lose_the_machine(self, step: int) -> None:
+        """Before one step the database is backed up; some steps later the machine is lost, and comes back up to an hour
+        after that, on a database that has forgotten what was done since."""
+        if self.size is SMALL:
+            return
+        taken, lost = profiles.restore(self.draw, self.profile, self.size.steps, self.without) or (-1, -1)
+        if step == taken:
+            self._backup = self.world.back_up(), self.world.clock.now()
+            self._promised = set(self.world.history.acknowledged)
+        if step == lost and self._backup is not None:
+            self.world.troubles["restore"] += 1
+            await self.world.put_back(self._backup[0])
+            # What was acknowledged since is forgotten, and comes again only as far as a feed lists its kind: that
+            # nothing of it is missing is for outside truth to say.
+            self.world.history.acknowledged = self._promised
+            await asyncio.sleep(3600 * self.draw("restore away"))
+            await self.world.restored(*self._backup)
+            await self.world.live()
 
     async def _customer(self, number: int) -> None:
         entity = "jp" if self.draw("entity", number) < 0.25 else "us"
@@ -272,5 +316,11 @@ class Life:
             # Once more than the pause between two reads of the list of events.
             await asyncio.sleep(70)
             await self.people.approve_all()
-        await asyncio.sleep(30)
+        # Once more than the pause between two looks whether what was approved is posted by now.
+        await asyncio.sleep(70)
         await self.world.rest(within_seconds=20_000)
+        for _ in range(40):
+            if not await judge.restoring(self.world):
+                break
+            await asyncio.sleep(60)
+            await self.world.rest()

@@ -14,6 +14,7 @@ from tieout_lab.simulation.history import WatchedStore
 from tieout_lab.simulation.loop import OWNER
 from tieout_lab.simulation.ports import (
     Fate,
+    NodeClock,
     Process,
     SeededChance,
     SeededIds,
@@ -31,6 +32,7 @@ class Node:
     def __init__(self, world: SimulatedWorld, number: int) -> None:
         self.world = world
         self.number = number
+        self.clock = NodeClock()
         self.process = Process()
         self.app: App | None = None
         self.begins_at = 0.0
@@ -56,7 +58,7 @@ class Node:
         )
         store = WatchedStore(world.directory / "tieout.db", world.history)
         ports = Ports(
-            clock=world.clock,
+            clock=self.clock,
             ids=SeededIds(world.seed, world.lives),
             chance=SeededChance(world.seed, world.lives),
             transport=SimulatedTransport(world.by_port, self.process, world.seed, world.late_first_byte),
@@ -75,13 +77,15 @@ class Node:
         await self.or_death(composing)
         if not self.process.dead.is_set() and composing.exception() is None:
             self.app = composing.result()
-            # Nobody waits for the answer to a command here, and looking costs most of a quiet hour.
+            # Nobody gives commands or reads gauges here, and looking costs most of a quiet hour.
             self.app.hub.policy = replace(
                 self.app.hub.policy,
-                command_poll_real_seconds=15.0,
-                claim_poll_real_seconds=5.0,
-                permit_poll_real_seconds=30.0 if len(world.nodes) == 1 else 5.0,
-                stranger_poll_real_seconds=30.0 if len(world.nodes) == 1 else 5.0,
+                command_poll_real_seconds=60.0,
+                claim_poll_real_seconds=10.0,
+                permit_poll_real_seconds=30.0 if len(world.nodes) == 1 else 10.0,
+                stranger_poll_real_seconds=30.0 if len(world.nodes) == 1 else 10.0,
+                status_poll_seconds=60,
+                gauge_real_seconds=3600.0,
                 seal_seconds=120,
                 # Deaths are drawn here, whatever the process had in hand.
                 most_crashes=1_000_000,

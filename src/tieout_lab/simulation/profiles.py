@@ -32,6 +32,8 @@ class Profile:
     un_keyed: bool = False
     kills: int = 0
     pauses: int = 0
+    clocks: bool = False
+    restores: bool = False
     store: bool = False
 
 
@@ -40,7 +42,7 @@ PROFILES = {
     "calls": Profile(calls=_LOST + _UNDONE, hidden=True, un_keyed=True),
     "limits": Profile(calls=_LIMITS),
     "events": Profile(webhooks=True),
-    "processes": Profile(kills=6, pauses=4),
+    "processes": Profile(kills=6, pauses=4, clocks=True, restores=True),
     "store": Profile(store=True),
     "all": Profile(
         calls=_LOST + _UNDONE + _LIMITS,
@@ -49,6 +51,8 @@ PROFILES = {
         un_keyed=True,
         kills=6,
         pauses=4,
+        clocks=True,
+        restores=True,
         store=True,
     ),
 }
@@ -125,6 +129,40 @@ def fates(draw: Draw, chosen: Profile, workers: int, operations: int, without: f
             side, seconds = draw("pause side", number) < 0.5, 20.0 + 200.0 * draw("pause seconds", number)
             found.append(Fate(pause_at=at, pause_after=side, pause_seconds=seconds))
     return sorted(found, key=lambda fate: draw("fate", fate.kill_at, fate.pause_at))
+
+
+@dataclass(frozen=True)
+class ClockTrouble:
+    """How far a machine's clock is ahead of the others' (negative: behind), and by how much it is set back once, at
+    which moment of the loop. Seconds."""
+
+    ahead: float = 0.0
+    back: float = 0.0
+    back_at: float = 0.0
+
+
+def clock_trouble(draw: Draw, chosen: Profile, node: int, without: frozenset[str]) -> ClockTrouble:
+    """The clock of one machine. What two of them differ by stays below what connectors' horizons leave over (ten
+    seconds of the ERP's 900): more is a machine without time synchronisation, which `docs/operations.md` rules out."""
+    if not chosen.clocks:
+        return ClockTrouble()
+    apart = draw("clock", node) < 0.4 and f"clock.{node}" not in without
+    back = draw("clock back", node) < 0.15 and f"clock.back.{node}" not in without
+    return ClockTrouble(
+        ahead=4 * draw("clock ahead", node) - 2 if apart else 0.0,
+        back=1 + 2 * draw("clock back by", node) if back else 0.0,
+        back_at=120 + 3000 * draw("clock back at", node),
+    )
+
+
+def restore(draw: Draw, chosen: Profile, steps: int, without: frozenset[str]) -> tuple[int, int] | None:
+    """Before which step the database is backed up, and before which the machine is lost and that backup put back, if
+    this is one of the worlds where it happens."""
+    if not chosen.restores or draw("restore") >= 0.25 or "restore" in without:
+        return None
+    lost = 2 + int(draw("restore lost") * 4)
+    taken = 1 + int(draw("restore taken") * (steps - lost - 2))
+    return taken, taken + lost
 
 
 @dataclass(frozen=True)

@@ -66,8 +66,15 @@ async def _live(plan: Plan, change: Callable[[Any], None] | None, given: dict[st
     seed, chosen = plan.seed, profiles.profile(plan.faults)
     un_keyed = chosen.un_keyed and draw(seed, "un-keyed") < 0.3 and "un-keyed" not in plan.without
     workers = plan.workers or 1 + int(draw(seed, "workers") * 4)
+    # Renewing and polling is most of what a quiet hour costs: the longer lives come nearer to the hub's own 120 s.
+    lease_seconds, poll_seconds = (60, 30) if plan.days else (30, 15)
     world = SimulatedWorld(
-        seed, enforce_keys=not un_keyed, poll_seconds=15, workers=workers, lease_seconds=30, **given
+        seed,
+        enforce_keys=not un_keyed,
+        poll_seconds=poll_seconds,
+        workers=workers,
+        lease_seconds=lease_seconds,
+        **given,
     )
     world.erp.faults.enforce_keys = not un_keyed
     world.down_seconds = 40.0
@@ -95,6 +102,7 @@ async def _outcome(life: Life, plan: Plan) -> Outcome:
     violations += await judge.along_the_way(world)
     # Nothing here is for a person: whoever stopped, stopped wrongly.
     violations += [f"I21 {text}" for text in await judge.stopped(world)]
+    violations += [f"I21 {text}" for text in await judge.restoring(world)]
     faults: Counter[str] = Counter(world.troubles)
     for twin in world.twins.values():
         faults.update(twin.faults.counts)

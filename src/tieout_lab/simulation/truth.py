@@ -168,14 +168,11 @@ class Truth:
     # -- is it ------------------------------------------------------------------------------------------------------
     def _documents(self, owed: list[Owed]) -> None:
         self.known |= {(one.type, one.reason, one.source) for one in owed}
+        recoveries: set[str] = set()
         for one in owed:
             there = self.by_source[one.type, one.reason, one.source]
-            if one.reason == "recovered":  # as many as there were payments, told apart by their sum
-                same = [document for document in there if document["total_minor"] == one.total_minor]
-                if same:
-                    self._equal(f"recovery of {one.source}", one, same[0])
-                elif one.source not in self.excused:
-                    self.say("I09", f"missing: recovery of {one.source}, {one.total_minor} {one.currency}")
+            if one.reason == "recovered":
+                self._recovery(one, there, recoveries)
                 continue
             name = f"{one.type} ({one.reason or 'cash'}) of {one.source}"
             if len(there) > 1:
@@ -185,6 +182,21 @@ class Truth:
                     self.say("I09", f"missing: {name}, {one.total_minor} {one.currency}")
                 continue
             self._equal(name, one, there[0])
+
+    def _recovery(self, one: Owed, there: list[Obj], known: set[str]) -> None:
+        """There are as many as there were payments, told apart by sum and day: what was paid in two halves, a month
+        apart, is two documents of one sum."""
+        left = [
+            document
+            for document in there
+            if document["total_minor"] == one.total_minor and document["id"] not in known
+        ]
+        left.sort(key=lambda document: document["date"] != one.day.isoformat())
+        if left:
+            known.add(left[0]["id"])
+            self._equal(f"recovery of {one.source}", one, left[0])
+        elif one.source not in self.excused:
+            self.say("I09", f"missing: recovery of {one.source}, {one.total_minor} {one.currency}")
 
     def _equal(self, name: str, one: Owed, there: Obj) -> None:
         pairs: list[tuple[str, str, Any, Any]] = [

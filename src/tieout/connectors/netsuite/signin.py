@@ -22,6 +22,7 @@ from tieout.connectors.http import BadBody, Http, SignIn, Token
 from tieout.connectors.netsuite.config import NetSuiteConfig
 from tieout.connectors.netsuite.refusals import CONCURRENCY, refusal
 from tieout.connectors.netsuite.wire import Structs, read
+from tieout.connectors.signing import signing_key
 from tieout.ports import Response, TransportError, retry_after
 
 TOKEN = "/services/rest/auth/oauth2/v1/token"  # noqa: S105
@@ -83,7 +84,7 @@ class ClientCredentials:
                     "iat": issued,
                     "exp": issued + ASSERTION_SECONDS,
                 },
-                kind.import_key(config.private_key.reveal()),
+                signing_key(kind, config.private_key.reveal()),
                 algorithms=[config.algorithm],
             )
         except (JoseError, ValueError, TypeError, binascii.Error) as error:

@@ -25,6 +25,7 @@ from tieout.connectors.http import BadBody, Http, SignIn, Token
 from tieout.connectors.salesforce import budget, wire
 from tieout.connectors.salesforce.config import SalesforceConfig
 from tieout.connectors.salesforce.soql import id18
+from tieout.connectors.signing import signing_key
 from tieout.ports import Response, TransportError, retry_after
 
 FORM = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
@@ -119,7 +120,7 @@ class Client:
                 }
             ).encode()
         try:
-            key = RSAKey.import_key(config.private_key.reveal())
+            key = signing_key(RSAKey, config.private_key.reveal())
             expires_at = self.http.now() + timedelta(seconds=ASSERTION_SECONDS)
             claims = {
                 "iss": config.consumer_key,

@@ -99,6 +99,8 @@ class Tables:
         for statement in schema():
             base.execute(statement)
         base.execute("INSERT INTO [dual] VALUES ('X')")
+        # The rates as the table holds them.
+        self._rates: dict[tuple[str, str], list[tuple[date, Decimal]]] = {}
 
     def refresh(self) -> None:
         """Write what has changed and can be seen; what cannot be seen yet stays for the next time."""
@@ -112,9 +114,14 @@ class Tables:
             if record is not None:
                 self._write(record)
             state.changed.discard(key)
+        if state.rates != self._rates:
+            self._rewrite_rates()
+
+    def _rewrite_rates(self) -> None:
+        self._rates = {key: list(entries) for key, entries in self.tenant.state.rates.items()}
         self.base.execute("DELETE FROM currencyrate")
         position = 0
-        for (currency, base), entries in sorted(state.rates.items()):
+        for (currency, base), entries in sorted(self._rates.items()):
             for since, rate in entries:
                 position += 1
                 self._insert(

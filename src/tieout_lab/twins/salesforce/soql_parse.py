@@ -8,6 +8,7 @@ OFFSET. TYPEOF, FORMAT and the rest are refused by name.
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 
 from tieout_lab.twins.salesforce import errors, values
 from tieout_lab.twins.salesforce.soql_dates import PARTS
@@ -45,8 +46,9 @@ _AGGREGATES = ("COUNT", "COUNT_DISTINCT", "SUM", "AVG", "MIN", "MAX")
 _OPERATORS = {"<>": "!="}
 
 
+@lru_cache(maxsize=512)
 def parse(text: str) -> Query:
-    """The tree of a query; MALFORMED_QUERY where it is none."""
+    """The tree of a query, which nobody changes; MALFORMED_QUERY where it is none."""
     if len(text) > 100_000:
         raise errors.malformed_query("SOQL statements cannot be longer than 100000 characters.")
     reader = _Reader(text)

@@ -184,7 +184,10 @@ def plain(value: Any) -> Any:
 
 
 def shown(obj: Obj) -> Obj:
-    """An object as the vendor shows it: of a document's lines only the first ten are inline."""
+    """An object as the vendor shows it: of a document's lines only the first ten are inline. What an event tells was
+    copied as it was logged, and is not copied again."""
+    if obj.get("object") == "event":
+        return {key: value for key, value in obj.items() if key[:1] != "_"}
     lines = obj.get("lines")
     if isinstance(lines, dict) and len(lines["data"]) > INLINE_LINES:
         short = {**lines, "data": lines["data"][:INLINE_LINES], "has_more": True}

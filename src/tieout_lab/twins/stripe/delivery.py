@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import msgspec
 
-from tieout_lab.twins.stripe.accounts import Account, Obj, plain
+from tieout_lab.twins.stripe.accounts import Account, Obj, shown
 
 if TYPE_CHECKING:
     from tieout_lab.twins.kit import Twin
@@ -61,7 +61,7 @@ class Webhooks:
         pause = 0.0
         if faults.chance("webhook.delay", rates.get("delay", 0.0)):
             pause = faults.draw("webhook.delay.seconds", account.counter) * rates.get("delay_seconds", 30.0)
-        body = msgspec.json.encode(plain(event))
+        body = msgspec.json.encode(shown(event))
         self._twin.later(self._deliver(account, endpoint, event, body, pause))
         if faults.chance("webhook.duplicate", rates.get("duplicate", 0.0)):
             self._twin.later(self._deliver(account, endpoint, event, body, pause + 1.0))
@@ -94,7 +94,7 @@ class Webhooks:
         """An event that never was, of an amount that never was, signed with a secret that is not ours."""
         if pause:
             await self._twin.clock.sleep(pause)
-        false = plain(event) | {"id": "evt_forged" + event["id"][-16:]}
+        false = shown(event) | {"id": "evt_forged" + event["id"][-16:]}
         body = msgspec.json.encode(false)
         sent = signature([FORGED_SECRET], int(account.technical()), body)
         status = await self._send(endpoint, body, sent)

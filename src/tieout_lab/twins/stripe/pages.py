@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from tieout_lab.twins.stripe.accounts import Account, Obj, listed, shown
+from tieout_lab.twins.stripe.accounts import Account, Obj, listed, plain, shown
 from tieout_lab.twins.stripe.errors import Refusal, invalid, missing
 
 MAX_LIMIT = 100
@@ -127,6 +127,8 @@ def present(account: Account, result: Obj, expand: list[str]) -> Obj:
         answer = {**result, "data": [shown(item) for item in result["data"]]}
     else:
         answer = shown(result)
+    if expand:
+        answer = plain(answer)  # it is going to be changed, and may share parts with what is kept
     for path in expand:
         parts = path.split(".")
         if len(parts) > MAX_DEPTH:
