@@ -44,6 +44,17 @@ def test_history_leaves_rows_in_every_table_and_all_indexes(planted: Path, tmp_p
     connection.close()
 
 
+def test_the_keys_of_history_are_all_different() -> None:
+    last = f"SELECT {history.TABLES['effects']['document_key'].format(**history.SQLITE)}"
+    connection = sqlite3.connect(":memory:")
+    found = {
+        connection.execute(f"{last} FROM (SELECT ? AS i)", (number,)).fetchone()[0]
+        for number in (0, 1, history.DOCUMENTS // 2, history.DOCUMENTS - 2, history.DOCUMENTS - 1)
+    }
+    connection.close()
+    assert len(found) == 5
+
+
 def test_an_export_reads_every_row_and_sees_the_log_of_writes(planted: Path) -> None:
     assert sum(export.of_sqlite(str(planted))) >= 30 * len(history.TABLES)
     size = export.log_bytes(f"sqlite:///{planted}")

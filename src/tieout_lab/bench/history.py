@@ -14,19 +14,21 @@ DOCUMENTS = 1_000_000
 # Invoice numbers reach up to here; of each hundred one is history's.
 SPAN = 100_000_000
 EACH = SPAN // DOCUMENTS
+# Between two keys that look like hashes: the last one still fits into an integer of the databases.
+SPREAD = 2**63 // DOCUMENTS
 _AT = "1760000000000000 + i"
 # Text and bytes as each database writes them. `{n}`: the invoice's number, `{i}`: the document's own, `{spread}`: 16
 # characters spread over all there are, as those of a hash.
-_SQLITE = {
+SQLITE = {
     "n": f"printf('%08d', i * {EACH} + {EACH // 2})",
     "i": "printf('%012d', i)",
-    "spread": "printf('%016X', i * 18446744073709)",
+    "spread": f"printf('%016X', i * {SPREAD})",
     "box": "zeroblob(200)",
 }
 _POSTGRES = {
     "n": f"lpad((i * {EACH} + {EACH // 2})::text, 8, '0')",
     "i": "lpad(i::text, 12, '0')",
-    "spread": "lpad(upper(to_hex(i::bigint * 18446744073709)), 16, '0')",
+    "spread": f"lpad(upper(to_hex(i::bigint * {SPREAD})), 16, '0')",
     "box": "decode(repeat('00', 200), 'hex')",
 }
 _LANE = "'stripe-us|invoice|in_' || {n}"
@@ -107,7 +109,7 @@ def _plant_sqlite(file: str) -> None:
     for name, _ in indexes:
         connection.execute(f"DROP INDEX {name}")
     counted = f"WITH RECURSIVE c (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM c WHERE i < {DOCUMENTS - 1})"
-    for insert in inserts(_SQLITE, "FROM c"):
+    for insert in inserts(SQLITE, "FROM c"):
         connection.execute(f"{counted} {insert}")
     for _, sql in indexes:
         connection.execute(sql)
