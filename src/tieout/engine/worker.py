@@ -105,14 +105,14 @@ class Worker:
         if claimed and len(self.running) < self.hub.policy.runs_at_once:
             return
         self.activity.clear()
-        if len(self.running) >= self.hub.policy.runs_at_once:
-            await self.activity.wait()  # nothing else makes room than a run that ends
-            return
         pause = self.hub.policy.claim_poll_real_seconds
-        (row,) = await self.hub.store.fetch(lanes.NEXT_DUE, {})
-        if row[0] is not None:
-            seconds = (moment(row[0]) - self.hub.clock.now()) / timedelta(seconds=1) / self.hub.clock.factor
-            pause = max(0.0, min(pause, seconds))
+        if len(self.running) < self.hub.policy.runs_at_once:
+            (row,) = await self.hub.store.fetch(lanes.NEXT_DUE, {})
+            if row[0] is not None:
+                seconds = (
+                    (moment(row[0]) - self.hub.clock.now()) / timedelta(seconds=1) / self.hub.clock.factor
+                )
+                pause = max(0.0, min(pause, seconds))
         waiting = asyncio.ensure_future(self.activity.wait())
         sleeping = asyncio.ensure_future(self.hub.clock.sleep_real(pause))
         try:
