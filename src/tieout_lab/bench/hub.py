@@ -63,6 +63,10 @@ def slow_down(app: App, seconds: float) -> None:
     store._commit = slowly  # noqa: SLF001
 
 
+async def _nothing() -> None:
+    """In place of an hourly loop."""
+
+
 def finished(app: App) -> int:
     """Runs that ended, as the hub's own metric counts them; each is durable by then."""
     total = 0
@@ -127,6 +131,9 @@ async def main() -> None:
     if options.get("bind", True):
         await bind_customers(app)
     slow_down(app, options.get("slow_seconds", 0.0))
+    if not options.get("examine", True):
+        housekeeping: Any = app.housekeeping
+        housekeeping.examine = _nothing
     if options.get("work", True):
         await app.start()
     keep_still()

@@ -162,7 +162,12 @@ def years(bench: Bench) -> Measured:
     # The numbers of the invoices lie among those of the history, as new ids lie among old ones.
     step = history.SPAN // (bench.events + 1000) // history.EACH * history.EACH
     began = time.monotonic()
-    with bench.hub("years", prepare=history.plant, step=step) as old, bench.hub("empty", step=step) as new:
+    # What was planted cannot be opened, so nobody examines it.
+    options = {"examine": False}
+    with (
+        bench.hub("years", prepare=history.plant, step=step, options=options) as old,
+        bench.hub("empty", step=step, options=options) as new,
+    ):
         planted_seconds = time.monotonic() - began
         _settle(old)
         rounds = [(new.load(count), old.load(count)) for _ in range(_ROUNDS)]
