@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from tieout.canonical.decision import AnyDecision, Decision, V
@@ -59,10 +60,16 @@ def service_days(line: InvoiceLine, time_zone: str) -> tuple[date | None, date |
     """First and last day (inclusive) of a line's service in the entity's zone; the period's end itself is outside."""
     if line.service_start is None or line.service_end is None:
         return None, None
+    return _days(line.service_start, line.service_end, time_zone)
+
+
+# The same months again and again.
+@lru_cache(1024)
+def _days(start: datetime, end: datetime, time_zone: str) -> tuple[date, date]:
     zone = ZoneInfo(time_zone)
     # In UTC, where a microsecond is one: an instant at midnight belongs to the day before as an end.
-    last = max(line.service_start, line.service_end - timedelta(microseconds=1)).astimezone(UTC)
-    return line.service_start.astimezone(zone).date(), last.astimezone(zone).date()
+    last = max(start, end - timedelta(microseconds=1)).astimezone(UTC)
+    return start.astimezone(zone).date(), last.astimezone(zone).date()
 
 
 def recognition(line: InvoiceLine, accounting: AccountingDate) -> str:

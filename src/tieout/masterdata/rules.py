@@ -91,7 +91,10 @@ class Table(Value, frozen=True):
 
     def find(self, key: tuple[str, ...], on: date) -> Row | None:
         """The row in force for a key on a day."""
-        return next((row for row in self.by_key.get(key, ()) if row.in_force(on)), None)
+        for row in self.by_key.get(key, ()):
+            if row.in_force(on):
+                return row
+        return None
 
 
 def parse_table(shape: Shape, file: RuleFile) -> tuple[Table, list[RuleError]]:

@@ -87,7 +87,6 @@ class AiohttpTransport:
             session = self._sessions[public_only] = aiohttp.ClientSession(
                 connector=connector,
                 auto_decompress=True,
-                skip_auto_headers=("User-Agent",),
                 headers={"User-Agent": "tieout"},
                 cookie_jar=aiohttp.DummyCookieJar(),
             )

@@ -21,9 +21,17 @@ def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
-def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
+def write(
+    directory: Path,
+    stub_port: int,
+    *,
+    in_flight: int = _WIDE,
+    others_in_flight: int = _WIDE,
+    runs_at_once: int = 64,
+    poll_seconds: int = _SELDOM,
+) -> Path:
     """Write the configuration into a folder; `in_flight` is the budget of the ERP's connection, which takes no batches
-    here: what is measured is one call a document, as the raw loop makes them."""
+    here: what is measured is one call a document, as the raw loop makes them. `runs_at_once` is of one worker."""
     url = f"http://127.0.0.1:{stub_port}"
     account = {"api_key": bodies.API_KEY, "webhook_secret": bodies.WEBHOOK_SECRET}
     described: dict[str, dict[str, Any]] = {
@@ -46,16 +54,20 @@ def write(directory: Path, stub_port: int, *, in_flight: int = _WIDE) -> Path:
         },
     }
     path = company.write_company(
-        directory, described, timeout_seconds=60, lease_seconds=600, poll_seconds=_SELDOM
+        directory, described, timeout_seconds=60, lease_seconds=600, poll_seconds=poll_seconds
     )
     alter(
         path,
         ("in_flight = 10\n", f"in_flight = {in_flight}\nbatch_size = 0\n"),
         (
             "poll_seconds = 60\n",
-            f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\nper_second = 0\nper_endpoint_second = 0\n",
+            f"poll_seconds = {poll_seconds}\nin_flight = {others_in_flight}\nper_second = 0\nper_endpoint_second = 0\n",
         ),
-        (f"poll_seconds = {_SELDOM}\ntimeout", f"poll_seconds = {_SELDOM}\nin_flight = {_WIDE}\ntimeout"),
+        (
+            f"poll_seconds = {poll_seconds}\ntimeout",
+            f"poll_seconds = {poll_seconds}\nin_flight = {others_in_flight}\ntimeout",
+        ),
+        ("lease_seconds = 600\n", f"lease_seconds = 600\nruns_at_once = {runs_at_once}\n"),
         # The demo's second account does not answer here, and nothing is sent to it.
         ('account = "acct_jp"', f'account = "{bodies.ACCOUNT}"'),
     )

@@ -21,6 +21,7 @@ from tieout.engine.ledger import meet
 from tieout.store import documents
 from tieout.store.statements import Step
 from tieout.system import keep_still
+from tieout.web.app import Web
 from tieout.web.hooks import Hooks
 from tieout_lab.bench import bodies
 from tieout_lab.bench.bare import serving
@@ -45,6 +46,25 @@ async def bind_customers(app: App) -> None:
         steps.append((documents.BIND, bound))
         steps += meet(need_key("customer", at_erp, "netsuite-main"), bodies.erp_customer(number), now)
     await app.hub.store.commit(steps)
+
+
+def slow_down(app: App, seconds: float) -> None:
+    """Each commit of an SQLite store takes so much longer, in the thread that waits for the disk. PostgreSQL has a
+    setting for it."""
+    store: Any = app.hub.store
+    if not seconds or store.dialect != "sqlite":
+        return
+    commit = store._commit  # noqa: SLF001 - no hub has this switch
+
+    def slowly() -> Any:
+        time.sleep(seconds)
+        return commit()
+
+    store._commit = slowly  # noqa: SLF001
+
+
+async def _nothing() -> None:
+    """In place of an hourly loop."""
 
 
 def finished(app: App) -> int:
@@ -108,11 +128,18 @@ async def main() -> None:
     app = await compose(
         read_settings(Path(options["configuration"])), system_ports(), database=options["database"]
     )
-    await bind_customers(app)
+    if options.get("bind", True):
+        await bind_customers(app)
+    slow_down(app, options.get("slow_seconds", 0.0))
+    if not options.get("examine", True):
+        housekeeping: Any = app.housekeeping
+        housekeeping.examine = _nothing
     if options.get("work", True):
         await app.start()
     keep_still()
-    server, task, port = await serving(Hooks(app.hub, 1_000_000, app.worker.wake))
+    whole = options.get("pages", False)
+    application = Web(app, app.worker.wake) if whole else Hooks(app.hub, 1_000_000, app.worker.wake)
+    server, task, port = await serving(application)
     await obey(app, port)
     server.should_exit = True
     await task

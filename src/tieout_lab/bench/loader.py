@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import time
 from typing import Any
 
@@ -21,6 +22,7 @@ class Line(asyncio.Protocol):
         self.load = load
         self.transport: Any = None
         self.out = 0
+        self.number = 0
         self.got = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -36,6 +38,8 @@ class Line(asyncio.Protocol):
             return
         self.got = b""
         self.out -= seen
+        if self.load.open_loop:
+            self.load.waits.append(time.monotonic() - self.load.due(self.number))
         if seen != data.count(b"HTTP/1.1 2"):
             self.load.refused += 1
             if self.load.refused == 1:
@@ -74,6 +78,10 @@ class Load:
         self.idle: list[Line] = []
         self.open_loop = False
         self.backlog = 0
+        self.started = 0.0
+        self.per_second = 0.0
+        # Of an open loop: seconds from the moment that each request was due until it was answered.
+        self.waits: list[float] = []
 
     async def connect(self, port: int, connections: int) -> None:
         loop = asyncio.get_running_loop()
@@ -85,6 +93,7 @@ class Load:
         count = min(count, len(self.requests) - self.next)
         if count <= 0:
             return
+        line.number = self.next
         some = self.requests[self.next : self.next + count]
         self.next += count
         line.out += count
@@ -113,9 +122,10 @@ class Load:
 
     async def at_rate(self, per_second: float) -> tuple[float, float]:
         """Request i is due at i / per_second, whatever became of those before."""
-        self.open_loop = True
+        self.open_loop, self.per_second = True, per_second
         self.idle = list(self.lines)
         started, total, launched = time.monotonic() + 0.05, len(self.requests), 0
+        self.started = started
         while launched < total:
             due = min(total, int((time.monotonic() - started) * per_second) + 1)
             while launched < due:
@@ -127,6 +137,18 @@ class Load:
             await asyncio.sleep(max(0.001, started + launched / per_second - time.monotonic()))
         await self.done.wait()
         return started, time.monotonic()
+
+    def due(self, number: int) -> float:
+        """When a request of the open loop was due."""
+        return self.started + number / self.per_second
+
+    def answered_ms(self) -> dict[str, float]:
+        """How long answers took in an open loop."""
+        waits = sorted(self.waits)
+        shares = {"p50": 0.5, "p99": 0.99, "max": 1.0} if waits else {}
+        return {
+            name: waits[min(len(waits) - 1, int(len(waits) * share))] * 1000 for name, share in shares.items()
+        }
 
 
 def webhook(port: int, number: int, at: int) -> bytes:
@@ -143,18 +165,22 @@ def webhook(port: int, number: int, at: int) -> bytes:
 async def main() -> None:
     options = given()
     port, at = options["port"], int(time.time())
-    if "request" in options:
-        requests = [options["request"].encode()] * options["count"]
+    if "requests" in options:
+        requests = [
+            one.encode() for one in itertools.islice(itertools.cycle(options["requests"]), options["count"])
+        ]
     else:
-        first = options["first"]
-        requests = [webhook(port, number, at) for number in range(first, first + options["count"])]
+        first, step = options["first"], options.get("step", 1)
+        numbers = range(first, first + options["count"] * step, step)
+        requests = [webhook(port, number, at) for number in numbers]
     gc.freeze()
     load = Load(requests, options.get("depth", 1))
     await load.connect(port, options.get("connections", 32))
     answer({"ready": True})
     await heard()
     started, ended = await (load.at_rate(options["rate"]) if options.get("rate") else load.closed())
-    answer({"started": started, "ended": ended, "refused": load.refused, "refusal": load.refusal})
+    said = {"refused": load.refused, "refusal": load.refusal, "answered_ms": load.answered_ms()}
+    answer({"started": started, "ended": ended, **said})
     await heard()
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import msgspec
 import psycopg
 
+from tieout_lab.bench import limits, measures
 from tieout_lab.bench.children import Child
-from tieout_lab.bench.measures import MEASURES, Measured
+from tieout_lab.bench.measures import Measured
 from tieout_lab.bench.setting import Bench, folder_of_run
 
+MEASURES = {**measures.MEASURES, **limits.MEASURES}
 _LIBRARIES = ("uvloop", "uvicorn", "httptools", "aiohttp", "msgspec", "psycopg", "cryptography")
 
 

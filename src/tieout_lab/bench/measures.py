@@ -53,7 +53,7 @@ def stub_alone(bench: Bench) -> Measured:
     before = cpu_seconds(bench.stub.pid)
     for _ in range(_ROUNDS):
         with Child(
-            "loader", port=bench.stub_port, request=request, count=count, connections=_CONNECTIONS
+            "loader", port=bench.stub_port, requests=[request], count=count, connections=_CONNECTIONS
         ) as loader:
             said = loader.ask("go")
         rates.append(count / (said["ended"] - said["started"]))
@@ -163,7 +163,7 @@ def vendor_limited(bench: Bench) -> Measured:
     bare: list[float] = []
     most, over = 0, 0
     samples: dict[str, Any] = {}
-    with bench.hub("vendor_limited", in_flight=_CEILING) as hub, bench.raw("vendor_raw") as raw:
+    with bench.hub("vendor_limited", settings={"in_flight": _CEILING}) as hub, bench.raw("vendor_raw") as raw:
         for ordinal in range(_ROUNDS):
             steer(bench.stub_port, **slow)
             hub.load(count)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -68,19 +69,30 @@ class Bench:
         self.events = events
 
     @contextmanager
-    def hub(self, name: str, *, in_flight: int = 64, work: bool = True, warm: bool = True) -> Iterator[Hub]:
-        """A hub over a fresh database, warmed up."""
+    def hub(
+        self,
+        name: str,
+        *,
+        work: bool = True,
+        warm: bool = True,
+        step: int = 1,
+        prepare: Callable[[Store], None] = lambda _: None,
+        options: Mapping[str, Any] = MappingProxyType({}),
+        settings: Mapping[str, int] = MappingProxyType({}),
+    ) -> Iterator[Hub]:
+        """A hub over a fresh database, warmed up; `prepare` is given the database before. `settings` are those of
+        `company.write`, `options` the process's own (hub.py)."""
         steer(self.stub_port)
         folder = self.folder / name
-        path = company.write(folder, self.stub_port, in_flight=in_flight)
-        with (
-            fresh(self.server, folder, name) as store,
-            Child("hub", configuration=str(path), database=store.url, work=work) as child,
-        ):
-            hub = Hub(self, child, store)
-            if work and warm:
-                hub.load(_WARM)
-            yield hub
+        path = company.write(folder, self.stub_port, **settings)
+        with fresh(self.server, folder, name) as store:
+            prepare(store)
+            given = {"configuration": str(path), "database": store.url, **options}
+            with Child("hub", work=work, **given) as child:
+                hub = Hub(self, child, store, given, step)
+                if work and warm:
+                    hub.load(_WARM)
+                yield hub
 
     @contextmanager
     def raw(self, name: str) -> Iterator[Child]:
@@ -100,8 +112,10 @@ class Bench:
 class Hub:
     """The hub under measurement, and the loads that go into it."""
 
-    def __init__(self, bench: Bench, child: Child, store: Store) -> None:
+    def __init__(self, bench: Bench, child: Child, store: Store, given: Mapping[str, Any], step: int) -> None:
         self.bench = bench
+        self.given = given
+        self.step = step
         self.child = child
         self.store = store
         self.port: int = child.said["port"]
@@ -111,9 +125,17 @@ class Hub:
     @contextmanager
     def loader(self, count: int, **options: Any) -> Iterator[Child]:
         """A loader with its requests made and its connections open; it waits for `go`."""
-        with Child("loader", port=self.port, first=self.first, count=count, **options) as loader:
-            self.first += count
+        with Child(
+            "loader", port=self.port, first=self.first, count=count, step=self.step, **options
+        ) as loader:
+            self.first += count * self.step
             yield loader
+
+    @contextmanager
+    def another(self) -> Iterator[Child]:
+        """One more process that works on the same database."""
+        with Child("hub", bind=False, **self.given) as child:
+            yield child
 
     def load(self, count: int, **options: Any) -> dict[str, Any]:
         """Send webhooks and wait until the runs of all of them are durable. Answers seconds and CPU per event."""

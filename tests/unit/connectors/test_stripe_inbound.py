@@ -186,6 +186,10 @@ def test_an_event_that_does_not_say_its_mode_is_no_stranger(mode: Any) -> None:
         event("invoice.paid", {"id": "in_1"}).replace(b'"evt_1"', b'"evt_1","id":"evt_2"'),
         event("invoice.paid", {"id": "in_1"}).replace(b'"evt_1"', b'"evt_1","id" : "evt_2"'),
         event("invoice.paid", {"id": "in_1"}).replace(b'"evt_1"', b'"evt_1","\\u0069d":"evt_2"'),
+        # A colon that is written as an escape does not make up for the one of the second key.
+        event("invoice.paid", {"id": "in_1", "note": "@"})
+        .replace(b'"evt_1"', b'"evt_1","id":"evt_2"')
+        .replace(b"@", b"\\u003A"),
     ],
 )
 def test_a_body_that_is_not_an_event_is_malformed(body: bytes) -> None:
@@ -198,9 +202,12 @@ def test_quotes_and_colons_in_texts_are_no_keys() -> None:
         "id": "in_1",
         "description": 'he said "id": "x", “emoji 🎉”',
         "lines": [{"id": "a"}, {"id": "b"}],
+        "note": "@",
     }
-    (change,) = inbound().parse(event("invoice.paid", found), NOW)
-    assert change.subject is not None
+    whole = event("invoice.paid", found)
+    for body in (whole, whole.replace(b"@", b"\\u003a\\u003A"), whole.replace(b'{"id":', b'{"id"\t\n :')):
+        (change,) = inbound().parse(body, NOW)
+        assert change.subject is not None
 
 
 def test_an_event_of_another_release_is_a_hint_and_no_more() -> None:

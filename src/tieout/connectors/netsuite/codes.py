@@ -91,16 +91,13 @@ class Codes:
 
     def __init__(self, client: NetSuiteClient) -> None:
         self._client = client
+        self._limit = timedelta(seconds=client.config.codes_seconds)
         self._tables: dict[str, Table] = {}
         self._locks = {kind: asyncio.Lock() for kind in KINDS}
 
     async def table(self, kind: str, *, younger_than_seconds: int | None = None) -> Table:
         """The whole kind, read anew when it is older than that. Raises Failure."""
-        limit = timedelta(
-            seconds=self._client.config.codes_seconds
-            if younger_than_seconds is None
-            else younger_than_seconds
-        )
+        limit = self._limit if younger_than_seconds is None else timedelta(seconds=younger_than_seconds)
         table = self._tables.get(kind)
         if table is not None and self._client.http.now() - table.read_at < limit:
             return table

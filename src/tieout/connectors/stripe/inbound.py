@@ -228,16 +228,18 @@ def parse_signature(header: str) -> tuple[str, list[str]]:
 def decode_strictly(body: bytes) -> Any:
     """JSON in which no object has a key twice. Raises Malformed.
 
-    What was decoded is encoded again: as many keys in as out means that none was given twice. Where spaces or
-    escapes make the count unsure, a parser that sees every pair decides."""
+    What was decoded is encoded again: a colon stands behind every key, so as many colons in as out means that no key
+    was given twice. Colons in texts count on both sides; one that is written as an escape makes the count unsure, and
+    then a parser that sees every pair decides."""
     try:
         found = decode_json(body)
     except BadBody as error:
         raise Malformed("the body is not JSON") from error
     except RecursionError as error:
         raise Malformed("the body is nested too deep") from error
-    unsure = b"\\u0022" in body or b'" :' in body or b'"\t:' in body or b'"\n:' in body or b'"\r:' in body
-    if unsure or body.count(b'":') != _encode(found).count(b'":'):
+    # One search for a backslash costs a tenth of one for an escape, and most bodies have none.
+    unsure = b"\\" in body and b"\\u003" in body
+    if unsure or body.count(b":") != _encode(found).count(b":"):
         refuse_twice(body)
     return found
 
