@@ -64,7 +64,7 @@ class Plan:
 
 async def _live(plan: Plan, change: Callable[[Any], None] | None, given: dict[str, Any]) -> Outcome:
     seed, chosen = plan.seed, profiles.profile(plan.faults)
-    un_keyed = chosen.un_keyed and draw(seed, "un-keyed") < 0.3 and "un-keyed" not in plan.without
+    un_keyed = draw(seed, "un-keyed") < chosen.un_keyed and "un-keyed" not in plan.without
     workers = plan.workers or 1 + int(draw(seed, "workers") * 4)
     world = SimulatedWorld(
         seed, enforce_keys=not un_keyed, poll_seconds=15, workers=workers, lease_seconds=30, **given
