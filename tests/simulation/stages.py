@@ -48,7 +48,8 @@ def one_permit(swap: Swap) -> Change:
 
 
 def out_of_order(swap: Swap) -> Change:
-    """As `one_permit`, and the CRM answers for the records of a call in reversed order."""
+    """As `one_permit`, month after month, so that invoices come together; and the CRM answers for the records of a call
+    in reversed order."""
     tight = one_permit(swap)
     honest = Life.trouble
 
@@ -56,7 +57,12 @@ def out_of_order(swap: Swap) -> Change:
         honest(self)
         self.world.crm.collections.disorder = ["reversed"] * 10_000
 
+    async def next_month(self: Life, step: int) -> None:
+        self.done.append("next month")
+        await self._next_month(step)
+
     swap(Life, "trouble", trouble)
+    swap(Life, "_act", next_month)
     return tight
 
 
