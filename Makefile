@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.tieout-setup
 PYTEST_ARGS ?= -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak planted-bugs crash-points bench lock clean
+.PHONY: help setup demo test check format soak planted-bugs mutation crash-points bench lock clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -46,6 +46,10 @@ soak: setup  ## The long runs that `make test` leaves out
 
 planted-bugs: setup  ## Hunt every planted bug by simulation; writes docs/planted-bugs.md
 	$(BIN)/python -m tests.simulation.planted_bugs
+
+# All of it takes hours; `make mutation MUTATION_ARGS="--sample 200 --seed 1"` takes a sample of it and says so.
+mutation: setup  ## Make mistakes in the engine, one at a time; writes which no test notices to docs/mutation.md
+	$(BIN)/python -m tests.mutation $(MUTATION_ARGS)
 
 crash-points: setup  ## Kill every flow at every port operation; writes docs/crash-points.md
 	$(BIN)/python -m tests.process.crash_points

@@ -1,67 +1,37 @@
-"""Thirty bugs that somebody might write one day, each planted by one function: the tester is tested with them.
-
-`plant(bug)` is a context in which the hub has the bug. A function may answer a change of each hub as it is composed.
+"""Bugs that somebody might write one day in the engine: keys, doubts, lanes, events. Those of the books and of the edge
+to the outside are in `bugs_outside.py`; `BUGS` has them all.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
-from tieout.canonical.invoice import Invoice
+import tests.simulation.bugs_outside  # noqa: F401 - registers them
+from tests.simulation.planting import BUGS, Change, Swap, bug, plant, stage
+from tests.simulation.stages import back_and_forth, closed_month, one_permit
+from tieout.canonical.model import encode
 from tieout.canonical.outcome import Absent, Inconclusive, OutcomeUnknown, RateLimited, Rejected, Transient
-from tieout.canonical.write import DocumentWrite
-from tieout.engine import effects, feeds, inbox, keys, ledger, worker
+from tieout.engine import effects, feeds, inbox, keys, ledger, releasing, sending, worker
 from tieout.engine import run as running
+from tieout.engine.permits import Permits
 from tieout.engine.stops import Ignored, NotYet
-from tieout.finance import cash, posting
-from tieout.masterdata.tables import MasterData
 from tieout.ports import TransportError
-from tieout.processes import bill_invoice
 from tieout.store import effects as effect_statements
 from tieout.store import inbox as inbox_statements
 from tieout.store import lanes, waits
 from tieout.store.statements import Statement
 from tieout_lab.simulation import world as simulated
 
-Swap = Callable[[Any, str, Any], None]
-Change = Callable[[Any], None] | None
-BUGS: dict[str, Callable[[Swap], Change]] = {}
-
-
-def bug(function: Callable[[Swap], Change]) -> Callable[[Swap], Change]:
-    BUGS[function.__name__] = function
-    return function
-
-
-@contextmanager
-def plant(name: str) -> Iterator[Change]:
-    """The hub has this bug until the context ends; answers what to change in each hub."""
-    undo: list[tuple[Any, str, Any]] = []
-
-    def swap(owner: Any, attribute: str, value: Any) -> None:
-        undo.append(
-            (
-                owner,
-                attribute,
-                vars(owner)[attribute] if isinstance(owner, type) else getattr(owner, attribute),
-            )
-        )
-        setattr(owner, attribute, value)
-
-    try:
-        yield BUGS[name](swap)
-    finally:
-        for owner, attribute, value in reversed(undo):
-            setattr(owner, attribute, value)
+__all__ = ["BUGS", "plant", "stage"]
 
 
 # -- keys ---------------------------------------------------------------------------------------------------------
-@bug
+@bug()
 def version_in_the_key(swap: Swap) -> Change:
     """A key that holds how often we were told makes one obligation good under two names."""
     honest = effects.create
@@ -75,7 +45,7 @@ def version_in_the_key(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="none")
 def one_key_for_every_obligation(swap: Swap) -> Change:
     """A void under the key of its invoice: the ledger answers for the wrong document."""
     honest = keys.effect_key
@@ -88,35 +58,51 @@ def one_key_for_every_obligation(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="none")
 def company_left_out_of_the_key(swap: Swap) -> Change:
+    """Two companies with one hub each would write under one another's keys."""
     honest = keys.effect_key
     swap(running, "effect_key", lambda company, *given, **named: honest("", *given, **named))
     return None
 
 
-@bug
+@bug(faults="writes")
 def fresh_wire_key_for_every_send(swap: Swap) -> Change:
     """The vendor's idempotency knows nothing of the first try."""
     counted = iter(range(10**9))
-    swap(effects, "wire_key", lambda key, epoch: f"{key}|{epoch}|{next(counted)}"[-200:])
+    swap(sending, "wire_key", lambda key, epoch: f"{key}|{epoch}|{next(counted)}"[-200:])
     return None
 
 
-@bug
+@bug(faults="writes")
 def document_key_of_each_try(swap: Swap) -> Change:
     """What is looked up is not what was sent."""
-    honest = effects._keys
+    honest = sending.keys_of
     swap(
-        effects,
-        "_keys",
+        sending,
+        "keys_of",
         lambda row: replace(honest(row), document=f"{row.document_key[:12]}{row.attempt:04}"),
     )
     return None
 
 
+@bug(faults="none", stage=back_and_forth)
+def content_key_on_assigns(swap: Swap) -> Change:
+    """What is set is known by its content: a value that comes back is taken for set already."""
+    honest_assign, honest_key = running.Run.assign, running.assign_key
+    content: ContextVar[str] = ContextVar("content", default="")
+
+    async def assign(self, target, group, fields, **given):
+        content.set(keys.content_hash(encode(fields))[:16])
+        return await honest_assign(self, target, group, fields, **given)
+
+    swap(running.Run, "assign", assign)
+    swap(running, "assign_key", lambda target, group: f"{honest_key(target, group)}|{content.get()}")
+    return None
+
+
 # -- doubt --------------------------------------------------------------------------------------------------------
-@bug
+@bug(faults="writes")
 def absence_believed_at_once(swap: Swap) -> Change:
     """The first empty look-up is taken for proof."""
     honest = effects._not_found
@@ -131,22 +117,22 @@ def absence_believed_at_once(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="writes")
 def sent_again_without_a_look_up(swap: Swap) -> Change:
     """In doubt: just send it once more."""
 
     async def resolve(run, row, facts):
-        write = effects.decode_write(effects._unseal(run, row))
+        write = effects.decode_write(effects.unseal(run, row))
         row.epoch += 1
         row.request = effects.encode_write(write)
-        outcome = await effects._send(run, row, write, new=False)
+        outcome = await effects.send(run, row, write, new=False)
         return await effects._settle(run, row, write, outcome, facts)
 
     swap(effects, "resolve", resolve)
     return None
 
 
-@bug
+@bug(faults="writes")
 def unknown_taken_for_failure(swap: Swap) -> Change:
     """A time-out is a failure, is it not: plan it again."""
     honest = effects._settle
@@ -161,7 +147,7 @@ def unknown_taken_for_failure(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="writes")
 def cancellation_taken_for_unsent(swap: Swap) -> Change:
     """Whatever was cut off never left."""
     honest = TransportError.__init__
@@ -173,8 +159,9 @@ def cancellation_taken_for_unsent(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="writes")
 def nothing_ever_settles_a_doubt(swap: Swap) -> Change:
+    """Look-ups and evidence are not heeded: what is in doubt stays so."""
     honest = effects._not_found
 
     async def deaf(hub, event):
@@ -183,27 +170,26 @@ def nothing_ever_settles_a_doubt(swap: Swap) -> Change:
     async def blind(run, row, write, found, facts):
         return await honest(run, row, write, Inconclusive(reason="blind"), facts)
 
-    swap(inbox, "believe_evidence", deaf)
+    for module in (inbox, feeds):
+        swap(module, "believe_evidence", deaf)
     swap(effects, "_not_found", blind)
     return None
 
 
-@bug
+@bug(faults="writes")
 def sent_committed_after_the_send(swap: Swap) -> Change:
     """The bytes leave first: a crash in between forgets them."""
-    honest = effects._mark_sent
 
-    async def send(run, row, write, *, new):
-        api, _ = effects._traits(run, row)
-        outcome = await api.send(row.operation, write, effects._keys(row))
-        await honest(run, row, new=new)
+    async def leave(one, api, traits):
+        outcome = await api.send(one.row.operation, one.write, sending.keys_of(one.row))
+        await sending._mark_sent(one.run, one.row, new=one.new)
         return outcome
 
-    swap(effects, "_send", send)
+    swap(sending, "_leave", leave)
     return None
 
 
-@bug
+@bug(faults="none")
 def binding_forgotten(swap: Swap) -> Change:
     """Confirmed, and the document is never recorded."""
     swap(effects, "binding_steps", lambda *_: [])
@@ -211,7 +197,7 @@ def binding_forgotten(swap: Swap) -> Change:
 
 
 # -- lanes, leases, waits -----------------------------------------------------------------------------------------
-@bug
+@bug(workers=0)
 def ignored_row_count(swap: Swap) -> Change:
     """A guard that touches no row is taken for success: a run that was fenced out goes on writing."""
     for module in (lanes, waits, effect_statements):
@@ -221,7 +207,7 @@ def ignored_row_count(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(workers=0)
 def lease_without_fencing(swap: Swap) -> Change:
     """The guard holds whatever the lane's state."""
     guard = Statement("lanes.guard", "SELECT 1 FROM lanes WHERE lane_id = :lane_id", returns=True, rows=1)
@@ -229,7 +215,7 @@ def lease_without_fencing(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(workers=0)
 def lanes_of_the_living_reaped(swap: Swap) -> Change:
     """Who reaps takes the lanes of everybody; and nobody is fenced."""
     lease_without_fencing(swap)
@@ -238,7 +224,7 @@ def lanes_of_the_living_reaped(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="none")
 def lost_wake_up(swap: Swap) -> Change:
     """Who binds does not wake who waits; and the sweep that would hide it is off."""
     honest = ledger.meet
@@ -254,14 +240,15 @@ def _no_sweep(app: Any) -> None:
     app.housekeeping.waits = nothing
 
 
-@bug
+@bug()
 def hold_that_outlives_its_run(swap: Swap) -> Change:
+    """What a run excluded others from stays closed after its end."""
     swap(worker.Worker, "_free", staticmethod(lambda lane, now: []))
     swap(waits, "FREE_DEAD", Statement("holds.free_dead", "DELETE FROM holds WHERE lane_id = ''"))
     return None
 
 
-@bug
+@bug(faults="none")
 def waiting_taken_for_done(swap: Swap) -> Change:
     """What a run waits for is ignored: the run ends, and nobody comes back."""
     honest = worker.Worker._execute
@@ -274,7 +261,7 @@ def waiting_taken_for_done(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="limits")
 def limit_taken_for_a_refusal(swap: Swap) -> Change:
     """429 parks the document."""
     honest = running.decide
@@ -288,8 +275,36 @@ def limit_taken_for_a_refusal(swap: Swap) -> Change:
     return None
 
 
+@bug(faults="writes", stage=one_permit)
+def permit_freed_at_the_kill(swap: Swap) -> Change:
+    """Who starts after a crash takes the whole budget, although the vendor still works on the dead one's calls."""
+
+    async def see_nothing(self):
+        return None
+
+    swap(Permits, "_see_left_out", see_nothing)
+    return None
+
+
+@bug(faults="none", stage=closed_month)
+def approval_recomputed(swap: Swap) -> Change:
+    """What an approval lists is computed anew, and hashed anew, when it is approved: documents that nobody listed go
+    with it."""
+    honest = releasing.execution
+
+    async def execution(hub, asked, actor):
+        payload = msgspec.json.decode(asked["payload"])
+        if asked["action"] == "release_period":
+            held = await hub.store.fetch(lanes.BLOCKED_BY, {"blocker": payload["blocker"], "limit": 100})
+            payload["documents"] = [{"lane": lane_id} for (lane_id,) in held]
+        return await honest(hub, {**asked, "payload": encode(payload).decode()}, actor)
+
+    swap(releasing, "execution", execution)
+    return None
+
+
 # -- events -------------------------------------------------------------------------------------------------------
-@bug
+@bug(faults="none")
 def stamp_only_sweep_id(swap: Swap) -> Change:
     """Two changes in one hour are one event: the second is lost."""
     honest = inbox.steps_to_accept
@@ -305,7 +320,7 @@ def stamp_only_sweep_id(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="events")
 def dedupe_dropped(swap: Swap) -> Change:
     """Every delivery is a new event."""
     honest = inbox.steps_to_accept
@@ -318,7 +333,7 @@ def dedupe_dropped(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="processes")
 def ack_before_commit(swap: Swap) -> Change:
     """2xx first, stored a moment later."""
     honest = inbox.accept
@@ -337,7 +352,7 @@ def ack_before_commit(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="none")
 def events_during_a_run_forgotten(swap: Swap) -> Change:
     """The end of a run takes the lane's later hints for done."""
     finish = """UPDATE lanes SET state = 'idle', due_at = :now, attempts = 0, worker_id = '', run_id = :run_id,
@@ -346,113 +361,21 @@ def events_during_a_run_forgotten(swap: Swap) -> Change:
     return None
 
 
-@bug
+@bug(faults="none")
 def merged_hint_stays_pending(swap: Swap) -> Change:
+    """An event that was merged into a run is never settled."""
     text = "UPDATE inbox SET run_id = :run_id WHERE lane_id = :lane_id AND seq < -:seq"
     swap(inbox_statements, "SUPERSEDE", Statement("inbox.supersede", text))
     return None
 
 
-@bug
+@bug(faults="none")
 def every_sweep_is_an_echo(swap: Swap) -> Change:
+    """Whatever the CRM's sweep tells is taken for our own writing."""
     honest = inbox.steps_to_accept
 
     def deaf(hub, event):
         return honest(hub, replace(event, echo=True) if event.source == "salesforce-main" else event)
 
     swap(feeds, "steps_to_accept", deaf)
-    return None
-
-
-# -- books --------------------------------------------------------------------------------------------------------
-def _altered(swap: Swap, alter: Callable[[DocumentWrite], DocumentWrite]) -> None:
-    honest = effects.create
-
-    async def create(run, connection, operation, write, **given):
-        changed = alter(write) if isinstance(write, DocumentWrite) else write
-        return await honest(run, connection, operation, changed, **given)
-
-    swap(effects, "create", create)
-
-
-@bug
-def float_money(swap: Swap) -> Change:
-    """Cents by way of a float: 57.99 becomes 57.98."""
-
-    def through_a_float(write):
-        lines = [replace(one, net_minor=int(one.net_minor * 1.1 / 1.1 * 0.999999)) for one in write.lines]
-        return replace(write, lines=tuple(lines))
-
-    _altered(swap, through_a_float)
-    return None
-
-
-@bug
-def amounts_in_major_units(swap: Swap) -> Change:
-    """The ledger of documents keeps dollars where it should keep cents."""
-    honest = effects.binding_steps
-
-    def binding_steps(*given):
-        steps = honest(*given)
-        (first, row), *rest = steps
-        return (
-            [(first, {**row, "total_minor": row["total_minor"] / 101}), *rest]
-            if row.get("total_minor")
-            else steps
-        )
-
-    swap(effects, "binding_steps", binding_steps)
-    return None
-
-
-@bug
-def tax_left_out(swap: Swap) -> Change:
-    def untaxed(write):
-        lines = tuple(replace(one, taxes=()) for one in write.lines)
-        return replace(write, lines=lines, tax_minor=0, total_minor=write.net_minor)
-
-    _altered(swap, untaxed)
-    return None
-
-
-@bug
-def wrong_month_cut_off(swap: Swap) -> Change:
-    """The day is taken in UTC, not where the legal entity is."""
-    honest = posting.accounting_date
-    for module in (posting, cash):
-        swap(module, "accounting_date", lambda moment, zone, *, rule: honest(moment, "UTC", rule=rule))
-    return None
-
-
-@bug
-def only_the_last_state(swap: Swap) -> Change:
-    """A void hides the invoice that it takes back."""
-    honest = Invoice.obligations
-    swap(Invoice, "obligations", lambda self: honest(self)[-1:])
-    return None
-
-
-@bug
-def void_takes_back_the_whole(swap: Swap) -> Change:
-    """What a credit memo took back already is taken back again."""
-    swap(bill_invoice, "open_minor", lambda invoice, due: invoice.total_minor)
-    return None
-
-
-@bug
-def everything_belongs_to_one_entity(swap: Swap) -> Change:
-    swap(MasterData, "entity_of_billing", lambda self, connection: next(iter(self.entities.values())))
-    return None
-
-
-@bug
-def secret_kept_with_the_error(swap: Swap) -> Change:
-    """A helpful message quotes the key that it was signed with."""
-    honest = effects._doubt
-
-    async def doubt(run, row, reason):
-        key = run.hub.connection("stripe-us").api.client.config.api_key.reveal()
-        return await honest(run, row, f"{reason} ({key})")
-
-    swap(effects, "_doubt", doubt)
     return None

@@ -40,6 +40,13 @@ def test_two_hundred_seeds(part):
         assert ways[way], f"no doubt was settled by {way}"
 
 
+def test_kills_at_the_calls_that_make_documents():
+    """Before the first byte, while the call is out, after the answer: at an ERP with and without keys."""
+    faults, ways = _all_well(range(12), faults="writes", workers=1)
+    assert faults["kill at a write"] >= 12
+    assert ways["look-up"]
+
+
 def test_a_seed_is_the_same_every_time():
     first, second = live(3), live(3)
     assert first.hash == second.hash

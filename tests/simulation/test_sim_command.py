@@ -50,7 +50,10 @@ def test_without_faults_nothing_goes_wrong():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--faults", "bad weather"], "there are: none, calls, limits, events, processes, store, all"),
+        (
+            ["--faults", "bad weather"],
+            "there are: none, calls, limits, events, processes, store, writes, all",
+        ),
         (["--seed", "no-such-file"], "neither a number nor a file that can be read"),
         (["--seeds", "0"], "--seeds"),
         (["--workers", "5"], "--workers"),

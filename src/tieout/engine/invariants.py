@@ -1,4 +1,4 @@
-"""The invariants I01 to I25 in one place: what each says, in which forms it is checked, and what stands of them now.
+"""The invariants I01 to I26 in one place: what each says, in which forms it is checked, and what stands of them now.
 
 Forms: `sql`, a query on the hub that answers no row; `ledger`, the frozen requests of the effect ledger, decoded;
 `outside`, the outside systems' own books; `history`, what happened on the way, as the simulation watches it. The last
@@ -45,7 +45,7 @@ CATALOGUE: tuple[Known, ...] = (
     ),
     _known("I05", "an accepted event ends in exactly one state; none lost", "sql"),
     _known("I06", "what was acknowledged with 2xx is there", "history"),
-    _known("I07", "of one target, revisions only grow", "history"),
+    _known("I07", "of one target, revisions only grow; the last value stands", "history", "outside"),
     _known("I08", "every posting of the effect ledger balances", "ledger", "outside"),
     _known("I09", "billing total = ERP total, or an open difference says so", "sql", "outside"),
     _known("I10", "open amounts agree customer by customer", "outside"),
@@ -63,7 +63,8 @@ CATALOGUE: tuple[Known, ...] = (
     _known("I22", "no commit under a fence that is over", "sql", "history"),
     _known("I23", "a restored backup converges", "sql", "outside"),
     _known("I24", "amounts are integers with a currency", "sql"),
-    _known("I25", "a posted document is shown at billing and CRM", "sql"),
+    _known("I25", "a posted document is shown at billing and CRM", "sql", "outside"),
+    _known("I26", "no more calls out than a connection's budget, whoever died", "history"),
 )
 
 

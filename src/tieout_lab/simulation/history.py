@@ -5,11 +5,15 @@ It asks the database itself, in the very transaction, and believes no guard of t
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from collections import defaultdict
 from typing import Any
 
+from tieout.ports import Request, Response
 from tieout.store.sqlite import SqliteStore
 from tieout.store.statements import Results, Unit
+from tieout_lab.simulation.ports import makes_a_document
 
 _HELD = """SELECT 1 FROM lanes JOIN workers ON workers.worker_id = lanes.worker_id
   WHERE lanes.lane_id = ? AND lanes.worker_id = ? AND lanes.fence = ? AND lanes.state = 'leased'
@@ -22,6 +26,9 @@ class History:
     def __init__(self) -> None:
         self.wrong: list[str] = []
         self.acknowledged: set[tuple[str, str]] = set()
+        # How many calls of a connection may be out at once, and the documents that are being made: (call, deadline).
+        self.budgets: dict[str, int] = {}
+        self._out: dict[str, list[tuple[asyncio.Task[Response], float]]] = defaultdict(list)
 
     def before(self, database: sqlite3.Connection, unit: Unit) -> list[str]:
         """What would be wrong if this unit were written now."""
@@ -40,6 +47,23 @@ class History:
                 if row and row[0] > given["revision"]:
                     found.append(f"I07 {given['assign_key']}: revision {given['revision']} after {row[0]}")
         return found
+
+    def leaves(self, request: Request, work: asyncio.Task[Response]) -> None:
+        """A call leaves. What makes a document counts until it is answered or its hard deadline is over, even when its
+        sender has died."""
+        if not makes_a_document(request) or request.connection not in self.budgets:
+            return
+        now = asyncio.get_running_loop().time()
+        out = [
+            (call, until) for call, until in self._out[request.connection] if until > now and not call.done()
+        ]
+        out.append((work, now + request.timeout_seconds))
+        self._out[request.connection] = out
+        most = self.budgets[request.connection]
+        if len(out) > most:
+            self.wrong.append(
+                f"I26 {len(out)} documents of {request.connection} under way at once, of {most}"
+            )
 
     def promised(self, connection: str, events: tuple[Any, ...]) -> None:
         """A webhook was answered with 2xx: its events are taken in for good."""

@@ -17,7 +17,7 @@ async def outside(
     world: SimulatedWorld, *, excused: tuple[str, ...] = (), periods: Mapping[str, str] | None = None
 ) -> list[str]:
     """What is wrong in the twins' documents."""
-    crm = await world.act("salesforce", "snapshot", objects=["Opportunity"])
+    crm = await world.act("salesforce", "snapshot", objects=["Opportunity", "Account", "Tieout_Invoice__c"])
     billing = await world.act("stripe", "snapshot")
     erp = await world.act("netsuite", "snapshot")
     return Truth(crm, billing, erp, excused=excused, periods=periods).violations()

@@ -61,7 +61,9 @@ class Node:
             clock=self.clock,
             ids=SeededIds(world.seed, world.lives),
             chance=SeededChance(world.seed, world.lives),
-            transport=SimulatedTransport(world.by_port, self.process, world.seed, world.late_first_byte),
+            transport=SimulatedTransport(
+                world.by_port, self.process, world.seed, world.late_first_byte, world.history.leaves
+            ),
             store=SimulatedStore(store, self.process, world.store_fault),
         )
         self._tasks = {}
@@ -91,6 +93,9 @@ class Node:
                 most_crashes=1_000_000,
             )
             world.change(self.app)
+            world.history.budgets = {
+                name: budget.limits.in_flight for name, budget in self.app.hub.budgets.items()
+            }
             self._starting.append(loop.create_task(self.app.start(), context=ours))
             await self.or_death(self._starting[-1])
         if self.process.dead.is_set() or await self._failed():

@@ -142,11 +142,15 @@ class Tape:
 
 @dataclass(frozen=True)
 class Fate:
-    """Where a life ends or stands still: at its so manieth port operation, before or after that took effect.
-    `pause_seconds` is how long the process is stopped (as by SIGSTOP) before it goes on as if nothing had been."""
+    """Where a life ends or stands still: at its so manieth port operation, before or after that took effect; or at its
+    so manieth call that makes a document (`kill_at_write`), `before` the first byte, `during` the call or `after` the
+    answer. `pause_seconds` is how long the process is stopped (as by SIGSTOP) before it goes on as if nothing had
+    been."""
 
     kill_at: int | None = None
     after: bool = False
+    kill_at_write: int | None = None
+    write_side: str = "after"
     pause_at: int | None = None
     pause_after: bool = False
     pause_seconds: float = 0.0
@@ -168,6 +172,7 @@ class Process:
         self.tape = tape or Tape()
         self.name = name
         self.operations = 0
+        self.writes = 0
         self.dead = asyncio.Event()
         self.trail: list[str] = []
         self.pauses = 0
@@ -199,6 +204,14 @@ class Process:
             self.tape.add(*content)
         await self._meet(number, after=True)
 
+    async def writing(self, side: str) -> None:
+        """Called `before`, `during` and `after` each call that makes a document."""
+        self.writes += side == "before"
+        if self.writes == self.fate.kill_at_write and side == self.fate.write_side and not self.dead.is_set():
+            self.dead.set()
+            self.on_fate("kill at a write")
+        await self.running()
+
     async def _meet(self, number: int, *, after: bool) -> None:
         fate = self.fate
         if number == fate.kill_at and after == fate.after:
@@ -228,8 +241,10 @@ class SimulatedTransport:
         process: Process,
         seed: int,
         late_first_byte: Callable[[Request], bool] = lambda _: False,
+        leaves: Callable[[Request, asyncio.Task[Response]], None] = lambda _request, _work: None,
     ) -> None:
         self._twins = twins
+        self._leaves = leaves
         self._process = process
         self._seed = seed
         self._ordinal: dict[str, int] = {}
@@ -259,6 +274,9 @@ class SimulatedTransport:
         if self._process.pauses != pauses and not self._late_first_byte(request):
             # Stopped between the check of the lease and the first byte: `docs/simulation.md`, what is not covered.
             raise TransportError("stopped before the first byte", sent=False)
+        writes = makes_a_document(request)
+        if writes:
+            await self._process.writing("before")
         name = f"{request.lane}|{request.operation}"
         self._ordinal[name] = self._ordinal.get(name, 0) + 1
         latency = 0.01 + 0.2 * draw(self._seed, "latency", name, self._ordinal[name])
@@ -269,6 +287,9 @@ class SimulatedTransport:
         loop = asyncio.get_running_loop()
         work = loop.create_task(_call(twin, request, latency, gone), context=outside)
         work.add_done_callback(_seen)
+        self._leaves(request, work)
+        if writes:
+            await self._process.writing("during")
         try:
             async with asyncio.timeout(request.timeout_seconds):
                 # Shielded: a client that gives up does not stop the server.
@@ -279,6 +300,8 @@ class SimulatedTransport:
             raise TransportError("connection lost", sent=True) from error
         finally:
             gone.set()
+        if writes:
+            await self._process.writing("after")
         await self._process.done(number)
         return response
 
@@ -287,6 +310,11 @@ class SimulatedTransport:
         streams, self._streams = self._streams, []
         for stream in streams:
             await stream.close()
+
+
+def makes_a_document(request: Request) -> bool:
+    """Whether a call makes something outside that must be made once."""
+    return request.operation.endswith(".create")
 
 
 def _seen(task: asyncio.Task[Response]) -> None:

@@ -20,17 +20,21 @@ _SHAPES = (STEADY, GUSTS, STORM)
 _LOST = ("timeout_after_work", "late", "error_after", "reset", "malformed", "html")
 _UNDONE = ("error_before", "refuse", "hang")
 _LIMITS = ("rate_limited",)
+# Where an aimed kill strikes, and among so many of a life's first documents.
+_SIDES, _WRITES = ("before", "during", "after", "after"), 8
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A named choice from the catalogue of faults."""
+    """A named choice from the catalogue of faults. `un_keyed`: in so many worlds the ERP enforces no key; `aimed`: the
+    kills strike at the calls that make documents, which others meet once in a hundred worlds."""
 
     calls: tuple[str, ...] = ()
     webhooks: bool = False
     hidden: bool = False
-    un_keyed: bool = False
+    un_keyed: float = 0.0
     kills: int = 0
+    aimed: bool = False
     pauses: int = 0
     clocks: bool = False
     restores: bool = False
@@ -39,16 +43,17 @@ class Profile:
 
 PROFILES = {
     "none": Profile(),
-    "calls": Profile(calls=_LOST + _UNDONE, hidden=True, un_keyed=True),
+    "calls": Profile(calls=_LOST + _UNDONE, hidden=True, un_keyed=0.3),
     "limits": Profile(calls=_LIMITS),
     "events": Profile(webhooks=True),
     "processes": Profile(kills=6, pauses=4, clocks=True, restores=True),
     "store": Profile(store=True),
+    "writes": Profile(calls=("timeout_after_work", "late"), un_keyed=0.7, kills=6, aimed=True),
     "all": Profile(
         calls=_LOST + _UNDONE + _LIMITS,
         webhooks=True,
         hidden=True,
-        un_keyed=True,
+        un_keyed=0.3,
         kills=6,
         pauses=4,
         clocks=True,
@@ -118,7 +123,13 @@ def fates(draw: Draw, chosen: Profile, workers: int, operations: int, without: f
     A killed process often dies again while it recovers. Alone, a process that stands still is only slow."""
     found = []
     for number in range(int(draw("kills") * (chosen.kills + 1))):
-        if f"kill.{number}" not in without:
+        if f"kill.{number}" in without:
+            continue
+        if chosen.aimed:
+            kill_at = 1 + int(draw("kill", number) * _WRITES)
+            write_side = _SIDES[int(draw("kill side", number) * len(_SIDES))]
+            found.append(Fate(kill_at_write=kill_at, write_side=write_side))
+        else:
             again = number and draw("kill again", number) < 0.5
             within = 60 if again else operations
             at = 5 + int(draw("kill", number) ** 2 * within)
@@ -128,7 +139,9 @@ def fates(draw: Draw, chosen: Profile, workers: int, operations: int, without: f
             at = 5 + int(draw("pause", number) * operations)
             side, seconds = draw("pause side", number) < 0.5, 20.0 + 200.0 * draw("pause seconds", number)
             found.append(Fate(pause_at=at, pause_after=side, pause_seconds=seconds))
-    return sorted(found, key=lambda fate: draw("fate", fate.kill_at, fate.pause_at))
+    return (
+        found if chosen.aimed else sorted(found, key=lambda fate: draw("fate", fate.kill_at, fate.pause_at))
+    )
 
 
 @dataclass(frozen=True)

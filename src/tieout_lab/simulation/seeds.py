@@ -64,7 +64,7 @@ class Plan:
 
 async def _live(plan: Plan, change: Callable[[Any], None] | None, given: dict[str, Any]) -> Outcome:
     seed, chosen = plan.seed, profiles.profile(plan.faults)
-    un_keyed = chosen.un_keyed and draw(seed, "un-keyed") < 0.3 and "un-keyed" not in plan.without
+    un_keyed = draw(seed, "un-keyed") < chosen.un_keyed and "un-keyed" not in plan.without
     workers = plan.workers or 1 + int(draw(seed, "workers") * 4)
     # Renewing and polling is most of what a quiet hour costs: the longer lives come nearer to the hub's own 120 s.
     lease_seconds, poll_seconds = (60, 30) if plan.days else (30, 15)

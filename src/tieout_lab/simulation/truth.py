@@ -86,8 +86,10 @@ class Truth:
             self._applications(objects)
             self._billing_customers(entity, objects)
             self._settlements(objects)
+            self._shown(objects)
         self._strangers()
         self._erp_customers()
+        self._names()
         self._subscriptions()
         self._ledger()
         return self.found
@@ -274,6 +276,38 @@ class Truth:
         stands = sum(int(line["amount_minor"]) for line in lines)
         if stands != expected and source not in self.excused:
             self.say("I09", f"journals of {source} move {stands} on {account}, not {expected}")
+
+    # -- what people look at ----------------------------------------------------------------------------------------
+    def _shown(self, objects: Obj) -> None:
+        """The mirror of each posted invoice at the CRM, with its ERP document and what became of it."""
+        if "Tieout_Invoice__c" not in self.crm:
+            return
+        mirrors = {row["Tieout_External_Id__c"]: row for row in self.crm["Tieout_Invoice__c"]}
+        for invoice in objects.get("invoices", []):
+            there = self.by_source["invoice", "finalised", invoice["id"]]
+            if not there or not there[0]["posted"] or invoice["id"] in self.excused:
+                continue
+            shown = mirrors.get(invoice["id"])
+            if shown is None:
+                self.say("I25", f"{invoice['id']} is not shown at the CRM")
+                continue
+            became = [
+                word
+                for reason, word in (("voided", "voided"), ("written_off", "written off"))
+                if self.by_source["creditMemo", reason, invoice["id"]]
+            ]
+            wanted = (there[0]["id"], (became or ["posted"])[0])
+            stands = (shown["ERP_Document__c"], shown["Status__c"])
+            if wanted != stands:
+                self.say("I25", f"{invoice['id']} is shown at the CRM as {stands}, not {wanted}")
+
+    def _names(self) -> None:
+        """Customers of the ERP bear the name that their CRM account has last: I07, as the outside shows it."""
+        names = {row["Id"]: row["Name"] for row in self.crm.get("Account", []) if not row["IsDeleted"]}
+        for customer in self.erp["customers"]:
+            account, name = str(customer["crm_account"] or "").partition("#")[0], customer["company_name"]
+            if account in names and name != names[account] and account not in self.excused:
+                self.say("I07", f"ERP customer {customer['id']} is called {name!r}, not {names[account]!r}")
 
     # -- parties and contracts ------------------------------------------------------------------------------------
     def _billing_customers(self, entity: Entity, objects: Obj) -> None:
