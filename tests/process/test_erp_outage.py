@@ -29,8 +29,8 @@ async def accepted_after(world, people, name: str) -> float:
         assert loop.time() - sold < HOUR, "never accepted"
 
 
-# How the other side is away; and what it may cost a deal: a sweep of the CRM, and where calls hang once the time that
-# the first of them may take, until the circuits know.
+# How the other side is away; and what it may cost a deal: a sweep of the CRM, and where calls hang the time of one,
+# while documents that wait for the ERP hold every place that the worker has.
 @pytest.mark.parametrize(("fault", "most_seconds"), [("refuse", 10.0), ("hang", 60.0)])
 def test_no_deal_waits_for_the_erp(fault, most_seconds):
     @simulated()
