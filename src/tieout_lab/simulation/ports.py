@@ -11,7 +11,7 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +24,8 @@ from tieout_lab.simulation.streams import SimulatedStream
 from tieout_lab.twins.kit import Dropped, Twin
 
 EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
+# What the hub calls the call that a twin is answering: for a fault that means one kind of call alone.
+CALLED: ContextVar[str] = ContextVar("called", default="")
 
 
 class VirtualClock:
@@ -250,6 +252,7 @@ class SimulatedTransport:
         # The server outlives its client.
         outside = copy_context()
         outside.run(OWNER.set, None)
+        outside.run(CALLED.set, request.operation)
         loop = asyncio.get_running_loop()
         work = loop.create_task(_call(twin, request, latency, gone), context=outside)
         work.add_done_callback(_seen)
