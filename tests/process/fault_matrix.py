@@ -34,7 +34,7 @@ end with the fault at one of its calls, again with the fault at the first {again
 ERP, once with no key enforced and with new documents hidden from queries for 55 s. A late call takes effect after 110 s
 at billing, 890 s at the ERP and 30 s at the CRM. It is survived when the books at the twins are line by line those of
 the undisturbed flow, no invariant is broken inside or outside, and nothing waits for a person or another document that
-did not before.
+did not before. Played here: at most {most} of these worlds a cell, in this order.
 
 `3/3`: of three worlds in which the fault fired, three survived. Flows: `tests/process/flows.py` and
 `tests/process/disturbed.py`."""
@@ -152,10 +152,10 @@ def count(given: Sequence[Cell], jobs: int, most: int = _WORLDS_A_CELL) -> dict[
     return counts
 
 
-def page(counts: dict[Cell, Count], of: int) -> str:
-    """The report on these `of` so many cells."""
+def page(counts: dict[Cell, Count], of: int, most: int = _WORLDS_A_CELL) -> str:
+    """The report on these `of` so many cells, each played in `most` worlds at most."""
     counts = dict(sorted(counts.items()))
-    lines = ["# Fault matrix", "", _SAID.format(again=_AGAIN), "", _summary(counts, of)]
+    lines = ["# Fault matrix", "", _SAID.format(again=_AGAIN, most=most), "", _summary(counts, of)]
     rows = list(dict.fromkeys(call for call, _ in counts))
     for system in dict.fromkeys(call[0] for call in rows):
         named = "kind of webhook" if system == EVENTS else "call | answered by"
@@ -171,9 +171,7 @@ def page(counts: dict[Cell, Count], of: int) -> str:
     lines += ["", "## Fired, by kind", "", *_by_kind(counts)]
     wrong = [one for found in counts.values() for one in found.wrong]
     lines += ["", "## Not survived", "", *([f"- {one}" for one in wrong] or ["None."])]
-    never = [
-        f"{' '.join(call)}: {kind}".replace("  ", " ") for (call, kind), one in counts.items() if not one.met
-    ]
+    never = [f"{' '.join(filter(None, call))}: {kind}" for (call, kind), one in counts.items() if not one.met]
     lines += ["", "## What does not apply, and what is elsewhere", *_LEFT_OUT.splitlines()]
     lines += [f"- Did not fire: {one}." for one in never]
     return "\n".join(lines) + "\n"
@@ -223,7 +221,7 @@ def main() -> None:
         counts |= found
         wrong = [one for each in found.values() for one in each.wrong]
         print(f"{len(counts)} of {len(chosen)} cells", *wrong, sep="\n", flush=True)
-        text = page(counts, len(chosen))
+        text = page(counts, len(chosen), given.worlds)
         if not given.sample and not given.only:
             _REPORT.write_text(text, encoding="utf-8")
     print(text)

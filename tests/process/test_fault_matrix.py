@@ -9,7 +9,7 @@ from tests.process.fault_matrix import Count, attempt, cells, kinds, page, sampl
 from tests.simulation.bugs import plant
 from tieout_lab.twins.faults import CALL_FAULTS
 
-SAMPLE = 48
+SAMPLE = 36
 # What a connector can write and no flow of ours does, and why.
 NOT_IN_A_FLOW = {
     ("netsuite", "credit_memo.post"): "the twin's account holds nothing but invoices for approval"
