@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.tieout-setup
 PYTEST_ARGS ?= -n auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format soak planted-bugs mutation crash-points bench lock clean
+.PHONY: help setup demo test check format soak planted-bugs mutation crash-points fault-matrix bench lock clean
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -53,6 +53,9 @@ mutation: setup  ## Make mistakes in the engine, one at a time; writes which no 
 
 crash-points: setup  ## Kill every flow at every port operation; writes docs/crash-points.md
 	$(BIN)/python -m tests.process.crash_points
+
+fault-matrix: setup  ## Fire every fault at every call of every flow; writes docs/fault-matrix.md
+	$(BIN)/python -m tests.process.fault_matrix
 
 bench: setup  ## Measure, each number beside its own raw limit
 	$(BIN)/tieout bench

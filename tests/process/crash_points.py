@@ -36,6 +36,7 @@ _SAID = (
     "the line. What idle loops repeat (claims, renewals, polls) counts three times. "
     "Flows: `tests/process/flows.py`."
 )
+_AT_A_TIME = 200
 Death = tuple[int, bool]
 
 
@@ -92,10 +93,13 @@ def _tried(given: tuple[str, list[Death]]) -> tuple[str, bool, bool, str]:
     )
 
 
-def count(given: list[tuple[str, list[Death]]], jobs: int) -> dict[str, Count]:
-    """Try every death; by flow."""
-    counts = {flow: Count() for flow, _ in given}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=quietly) as pool:
+def count(
+    given: list[tuple[str, list[Death]]], jobs: int, counts: dict[str, Count] | None = None
+) -> dict[str, Count]:
+    """Try every death; by flow, beside what was counted before."""
+    counts = {flow: Count() for flow in FLOWS} if counts is None else counts
+    # Forked: what the undisturbed flows leave behind is known already.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("fork")) as pool:
         for flow, died, same, wrong in pool.map(_tried, given, chunksize=4):
             found = counts[flow]
             found.tried, found.died, found.same = found.tried + 1, found.died + died, found.same + same
@@ -142,10 +146,17 @@ def main() -> None:
             [every[int(draw(flow, n) * len(every))] for n in range(given.sample)] if given.sample else every
         )
         single += [(flow, [death]) for death in chosen]
-    page = _page(
-        count(single, given.jobs), count([double(n) for n in range(given.doubles)], given.jobs), given.sample
-    )
-    _REPORT.write_text(page, encoding="utf-8")
+    # Each flow is told of as it is done: the whole takes a while.
+    singles: dict[str, Count] = {flow: Count() for flow in FLOWS}
+    for flow in FLOWS:
+        count([one for one in single if one[0] == flow], given.jobs, singles)
+        print(f"{flow}: {singles[flow]}", flush=True)
+    doubles: dict[str, Count] = {flow: Count() for flow in FLOWS}
+    for start in range(0, max(given.doubles, 1), _AT_A_TIME):
+        some = range(start, min(start + _AT_A_TIME, given.doubles))
+        count([double(n) for n in some], given.jobs, doubles)
+        page = _page(singles, doubles, given.sample)
+        _REPORT.write_text(page, encoding="utf-8")
     print(page)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping, MutableMapping
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -29,6 +29,8 @@ EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
 _UNIX, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 # One text of one content, whatever the order in which a dict was filled; several times as fast as `repr`.
 _encoded = msgspec.msgpack.Encoder(enc_hook=repr, order="sorted").encode
+# What the hub calls the call that a twin is answering: for a fault that means one kind of call alone.
+CALLED: ContextVar[str] = ContextVar("called", default="")
 
 
 class VirtualClock:
@@ -284,6 +286,7 @@ class SimulatedTransport:
         # The server outlives its client.
         outside = copy_context()
         outside.run(OWNER.set, None)
+        outside.run(CALLED.set, request.operation)
         loop = asyncio.get_running_loop()
         work = loop.create_task(_call(twin, request, latency, gone), context=outside)
         work.add_done_callback(_seen)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class SimulatedWorld:
             lease_seconds=lease_seconds,
             feed=feed,
         )
-        shutil.copy(_template(), self.directory / "tieout.db")
+        (self.directory / "tieout.db").write_bytes(_empty_database())
         self.lives = 0
         self.echo_suppression = echo_suppression
         self.enforce_keys = enforce_keys
@@ -285,13 +286,10 @@ def _memory_folder() -> str | None:
     return str(shared) if shared.is_dir() else None
 
 
-_TEMPLATES: list[Path] = []
-
-
-def _template() -> Path:
-    """An empty database with all tables, made once."""
-    if not _TEMPLATES:
-        path = Path(tempfile.mkdtemp(prefix="tieout-sim-template-", dir=_memory_folder())) / "tieout.db"
+@cache
+def _empty_database() -> bytes:
+    """An empty database with all tables, made once and kept in memory: a folder would be left behind."""
+    with tempfile.TemporaryDirectory(prefix="tieout-sim-template-", dir=_memory_folder()) as folder:
+        path = Path(folder) / "tieout.db"
         upgrade(f"sqlite:///{path}")
-        _TEMPLATES.append(path)
-    return _TEMPLATES[0]
+        return path.read_bytes()
