@@ -29,7 +29,8 @@ class DatabaseClock:
         # How far the database's clock is before the machine's, in real microseconds.
         self.ahead = 0
         self._machine = machine
-        self._asked: tuple[int, float] | None = None
+        # Its moment when it was asked, and the monotonic clock's: real microseconds, both.
+        self._asked: tuple[int, int] | None = None
         self._told = 0
 
     async def ask(self, store: Store) -> None:
@@ -39,7 +40,7 @@ class DatabaseClock:
         ((theirs,),) = await store.fetch(lanes.CLOCK, {})
         after = self._machine.real_now_micros()
         self.ahead = max(min(self.ahead, theirs - before), theirs - after)
-        self._asked = (after + self.ahead, self._machine.monotonic())
+        self._asked = (after + self.ahead, int(self._machine.monotonic() * _SECOND))
         if abs(self.ahead - self._told) > _SKEW_TOLD:
             self._told = self.ahead
             log.warning("clock_skew", database_ahead_seconds=round(self.ahead / _SECOND, 3))
@@ -48,7 +49,7 @@ class DatabaseClock:
         if self._asked is None:
             return self.ahead
         then, monotonic = self._asked
-        steady = then + int((self._machine.monotonic() - monotonic) * _SECOND)
+        steady = then + int(self._machine.monotonic() * _SECOND) - monotonic
         return max(self.ahead, steady - self._machine.real_now_micros())
 
     def now(self) -> datetime:
