@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 import tests.simulation.bugs_outside  # noqa: F401 - registers them
 from tests.simulation.planting import BUGS, Change, Swap, bug, plant, stage
-from tests.simulation.stages import back_and_forth, closed_month, one_permit
+from tests.simulation.stages import back_and_forth, closed_month, seen_late, slow_erp
 from tieout.canonical.model import encode
 from tieout.canonical.outcome import Absent, Inconclusive, OutcomeUnknown, RateLimited, Rejected, Transient
 from tieout.engine import effects, feeds, inbox, keys, ledger, releasing, sending, worker
@@ -102,7 +102,7 @@ def content_key_on_assigns(swap: Swap) -> Change:
 
 
 # -- doubt --------------------------------------------------------------------------------------------------------
-@bug(faults="writes")
+@bug(faults="writes", stage=seen_late)
 def absence_believed_at_once(swap: Swap) -> Change:
     """The first empty look-up is taken for proof."""
     honest = effects._not_found
@@ -275,7 +275,7 @@ def limit_taken_for_a_refusal(swap: Swap) -> Change:
     return None
 
 
-@bug(faults="writes", stage=one_permit)
+@bug(faults="writes", stage=slow_erp)
 def permit_freed_at_the_kill(swap: Swap) -> Change:
     """Who starts after a crash takes the whole budget, although the vendor still works on the dead one's calls."""
 

@@ -47,6 +47,19 @@ def one_permit(swap: Swap) -> Change:
     return tight
 
 
+def slow_erp(swap: Swap) -> Change:
+    """As `one_permit`, and the ERP goes on working for long on every third call: a kill meets one that is out."""
+    tight = one_permit(swap)
+    honest = Life._blow
+
+    def blow(self: Life) -> None:
+        honest(self)
+        self.world.erp.faults.rates["late"] = 0.3
+
+    swap(Life, "_blow", blow)
+    return tight
+
+
 def out_of_order(swap: Swap) -> Change:
     """As `one_permit`, month after month, so that invoices come together; and the CRM answers for the records of a call
     in reversed order."""
@@ -64,6 +77,18 @@ def out_of_order(swap: Swap) -> Change:
     swap(Life, "trouble", trouble)
     swap(Life, "_act", next_month)
     return tight
+
+
+def seen_late(swap: Swap) -> Change:
+    """What is made at the ERP is not found there for almost a minute."""
+    honest = Life.trouble
+
+    def trouble(self: Life) -> None:
+        honest(self)
+        self.world.erp.faults.visibility_delay_seconds = 55.0
+
+    swap(Life, "trouble", trouble)
+    return None
 
 
 def back_and_forth(swap: Swap) -> Change:
