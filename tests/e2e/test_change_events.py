@@ -80,10 +80,11 @@ class Company:
         return app
 
     def sell(self) -> str:
-        today = (datetime.now(UTC) + self.clock.shift).date().isoformat()
+        # Yesterday, which has begun everywhere.
+        day = (datetime.now(UTC) + self.clock.shift - timedelta(days=1)).date().isoformat()
         deal = self.crm.act(
             "create_deal", account=self.account, name=f"Deal {len(self.deals)}", currency="USD", legal_entity="us",
-            contract_start=today, close_date=today, term_months=12, billing_frequency="Monthly", payment_terms="NET30",
+            contract_start=day, close_date=day, term_months=12, billing_frequency="Monthly", payment_terms="NET30",
             lines=[{"product": "PLATFORM", "quantity": 1, "unit_price": "50"}],
         )["id"]  # fmt: skip
         self.deals.append(deal)

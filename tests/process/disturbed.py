@@ -15,8 +15,11 @@ from tests.process.flows import (
     Flow,
     credited,
     credited_unpaid,
+    meter,
+    name_accounts,
     paid,
     posted,
+    report_usage,
     subscriptions,
 )
 from tieout.app import App
@@ -305,10 +308,22 @@ async def in_batches(world: SimulatedWorld, people: Business) -> None:
 
 
 async def disputed(world: SimulatedWorld, people: Business) -> None:
-    """A dispute is put before a person."""
+    """A dispute is booked: what was taken, and its fee."""
+    await name_accounts(world, settings='journal_approval = "hub"')
+    tenant = world.erp.tenant
+    tenant.preferences = tenant.preferences.change({"approve_journals": True})
     await paid(world, people)
     (charge,) = world.billing.accounts["acct_us"].all("charges")
     await world.act("stripe", "dispute", account="acct_us", charge=charge["id"], reason="fraudulent")
+    await world.rest()
+
+
+async def used(world: SimulatedWorld, people: Business) -> None:
+    """What a customer used is reported to a meter."""
+    await posted(world, people)
+    meter(world)
+    one = {"identifier": "u-1", "customer": people.invoices()[0]["customer"], "meter": "calls"}
+    await report_usage(world, {**one, "quantity": "12.5", "at": "2026-01-10T20:00:00Z"})
     await world.rest()
 
 
@@ -349,6 +364,7 @@ COURSES: dict[str, Course] = {name: Course(flow) for name, flow in FLOWS.items()
     ),
     "in_batches": Course(in_batches, (("in_flight = 10", "in_flight = 2"),)),
     "disputed": Course(disputed),
+    "used": Course(used),
     "read": Course(read),
     "from_an_order": Course(from_an_order, ((_SALESFORCE, f'{_SALESFORCE}\norder_source = "order"'),)),
     "by_change_events": Course(posted, feed="pubsub"),

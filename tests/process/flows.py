@@ -226,6 +226,33 @@ async def name_accounts(
     await world.act("stripe", "settings", fee_percent="2.9", fee_fixed=30, dispute_fee=1_500)
 
 
+def meter(world: SimulatedWorld, event: str = "calls", **more: Any) -> dict[str, Any]:
+    """A meter of the gateway."""
+    account = world.billing.accounts["acct_us"]
+    made = {
+        "id": account.new_id("mtr"),
+        "object": "billing.meter",
+        "created": account.now(),
+        "customer_mapping": {"event_payload_key": "stripe_customer_id", "type": "by_id"},
+        "default_aggregation": {"formula": "sum"},
+        "display_name": event,
+        "event_name": event,
+        "event_time_window": None,
+        "livemode": False,
+        "status": "active",
+        "status_transitions": {"deactivated_at": None},
+        "updated": account.now(),
+        "value_settings": {"event_payload_key": "value"},
+        **more,
+    }
+    return account.put("meters", made)
+
+
+async def report_usage(world: SimulatedWorld, *rows: dict[str, Any]) -> dict[str, Any]:
+    """Have a file of usage reported."""
+    return await do(world, "usage.report", connection="stripe-us", rows=list(rows), file="january.csv")
+
+
 async def clean(world: SimulatedWorld, **given: Any) -> None:
     """Nothing is wrong outside or inside, and no person is needed."""
     assert await judge.outside(world, **given) == []

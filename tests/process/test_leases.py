@@ -59,7 +59,7 @@ async def test_a_living_worker_keeps_its_lane_and_a_dead_one_does_not(
     try:
         lane = {"lane_id": "a", "connection": "billing-us", "kind": "invoice", "subject_id": "a"}
         await one.hub.store.commit([(lanes.START, {**lane, "now": one.hub.now()})])
-        claim = {"worker": one.lease.worker, "now": one.hub.now(), "limit": 1}
+        claim = {"worker": one.lease.worker, "now": one.hub.now(), "limit": 1, "group": ""}
         await one.hub.store.commit([(lanes.CLAIM, claim)])
         # Neither lease nor horizon nor due moment means another thing to the other.
         assert abs(one.hub.now() - two.hub.now()) < 1_000_000

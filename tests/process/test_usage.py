@@ -8,7 +8,19 @@ from typing import Any
 
 import pytest
 
-from tests.process.flows import FEBRUARY, clean, do, erp, exceptions, posted, refused, simulated, sql
+from tests.process.flows import (
+    FEBRUARY,
+    clean,
+    do,
+    erp,
+    exceptions,
+    meter,
+    posted,
+    refused,
+    report_usage,
+    simulated,
+    sql,
+)
 from tests.process.flows import subscriptions as sold
 from tests.process.test_in_doubt import LOST, _operation, _script
 from tieout.engine import usage
@@ -16,27 +28,6 @@ from tieout_lab.twins.stripe.catalogue import new_price
 
 USED = "2026-01-10T20:00:00Z"
 EVENTS = "/v1/billing/meter_events"
-
-
-def meter(world: Any, event: str = "calls", **more: Any) -> dict[str, Any]:
-    account = world.billing.accounts["acct_us"]
-    made = {
-        "id": account.new_id("mtr"),
-        "object": "billing.meter",
-        "created": account.now(),
-        "customer_mapping": {"event_payload_key": "stripe_customer_id", "type": "by_id"},
-        "default_aggregation": {"formula": "sum"},
-        "display_name": event,
-        "event_name": event,
-        "event_time_window": None,
-        "livemode": False,
-        "status": "active",
-        "status_transitions": {"deactivated_at": None},
-        "updated": account.now(),
-        "value_settings": {"event_payload_key": "value"},
-        **more,
-    }
-    return account.put("meters", made)
 
 
 def row(world: Any, people: Any, identifier: str = "u-1", **more: Any) -> dict[str, Any]:
@@ -52,26 +43,22 @@ def told(world: Any) -> list[tuple[str, str, str]]:
     ]
 
 
-async def report(world: Any, *rows: dict[str, Any]) -> dict[str, Any]:
-    return await do(world, "usage.report", connection="stripe-us", rows=list(rows), file="january.csv")
-
-
 @simulated()
 async def test_a_file_is_reported_once_however_often_it_is_given(world, people):
     await posted(world, people)
     meter(world)
     account = world.crm.org.store.rows("Account")
     rows = [row(world, people), row(world, people, "u-2", customer=next(iter(account))["Id"], quantity="3")]
-    assert await report(world, *rows) == {"new": 2}
+    assert await report_usage(world, *rows) == {"new": 2}
     await world.rest()
     customer = people.invoices()[0]["customer"]
     assert sorted(told(world)) == [("u-1", "12.5", customer), ("u-2", "3", customer)]
-    assert await report(world, *rows, row(world, people, "u-3")) == {"reported": 2, "new": 1}
+    assert await report_usage(world, *rows, row(world, people, "u-3")) == {"reported": 2, "new": 1}
     await world.rest()
     assert len(told(world)) == 3
-    assert await report(world, *rows) == {"reported": 2}
+    assert await report_usage(world, *rows) == {"reported": 2}
     same = row(world, people, quantity="12.50", at="2026-01-10T21:00:00+01:00")
-    assert await report(world, same) == {"reported": 1}
+    assert await report_usage(world, same) == {"reported": 1}
     assert await sql(world, "SELECT 1 FROM documents WHERE kind = 'usage'") == []
     audit = await sql(world, "SELECT subject, detail FROM audit WHERE action = 'usage.report'")
     assert audit[0] == ("stripe-us", "2 rows of january.csv")
@@ -83,11 +70,11 @@ async def test_what_the_vendor_forgot_after_a_day_the_ledger_still_knows(world, 
     await posted(world, people)
     meter(world)
     given = row(world, people)
-    await report(world, given)
+    await report_usage(world, given)
     await world.rest()
     await people.move_to(world.clock.business() + timedelta(days=3))
     await world.rest()
-    assert await report(world, given) == {"reported": 1}
+    assert await report_usage(world, given) == {"reported": 1}
     await world.rest()
     assert len(told(world)) == 1
 
@@ -127,7 +114,7 @@ def test_one_row_that_cannot_be_taken_keeps_all_of_them_out(more: dict[str, str]
 async def test_an_identifier_that_comes_back_with_something_else_is_a_conflict(world, people):
     await posted(world, people)
     meter(world)
-    await report(world, row(world, people))
+    await report_usage(world, row(world, people))
     await world.rest()
     other = [row(world, people, quantity="13")]
     assert "something else" in await refused(world, "usage.report", connection="stripe-us", rows=other)
@@ -143,11 +130,11 @@ def test_a_lost_answer_makes_no_second_report(kind: str) -> None:
         await posted(world, people)
         meter(world)
         _script(world.billing, _operation(world.billing, EVENTS), kind, seconds=100.0)
-        await report(world, row(world, people))
+        await report_usage(world, row(world, people))
         await world.rest()
         assert world.billing.faults.counts[kind] == 1
         assert len(told(world)) == 1
-        assert await report(world, row(world, people)) == {"reported": 1}
+        assert await report_usage(world, row(world, people)) == {"reported": 1}
         await clean(world)
 
     test()
@@ -157,7 +144,7 @@ def test_a_lost_answer_makes_no_second_report(kind: str) -> None:
 async def test_a_hub_that_dies_on_the_way_reports_the_rest_when_it_lives_again(world, people):
     await posted(world, people)
     meter(world)
-    await report(world, *(row(world, people, f"u-{number}") for number in range(20)))
+    await report_usage(world, *(row(world, people, f"u-{number}") for number in range(20)))
     await world.bury()
     await world.live()
     await world.rest()
@@ -170,7 +157,7 @@ async def test_a_report_that_billing_refuses_is_an_exception_with_its_words(worl
     await posted(world, people)
     counted = meter(world)
     given = row(world, people)
-    await report(world, given)
+    await report_usage(world, given)
     counted["value_settings"] = {"event_payload_key": "amount"}
     await world.rest()
     (found,) = await exceptions(world)
@@ -217,7 +204,9 @@ async def test_what_is_sold_by_use_is_billed_by_what_was_reported_and_posted(wor
     assert items["prod_ANALYTICS"]["price"]["id"] == price["id"]
     assert "quantity" not in items["prod_ANALYTICS"]
     assert [one["total"] for one in people.invoices()] == [round(455_00 * 1.0725)]
-    await report(world, *(row(world, people, one, quantity=two) for one, two in (("a", "40"), ("b", "2"))))
+    await report_usage(
+        world, *(row(world, people, one, quantity=two) for one, two in (("a", "40"), ("b", "2")))
+    )
     await world.rest()
     await people.move_to(FEBRUARY)
     await world.rest()

@@ -159,7 +159,7 @@ async def test_a_look_tells_whether_the_dead_have_left_anything(store: AnyStore)
     assert not await store.fetch(lanes.SUSPECTS, {"most": 3})
     for deaths in (2, 3):
         await join(store, f"again-{deaths}", until=NOW + 10)
-        await store.commit([(lanes.CLAIM_SUSPECT, {"worker": f"again-{deaths}", "most": 3})])
+        await store.commit([(lanes.CLAIM_SUSPECT, {"worker": f"again-{deaths}", "most": 3, "group": ""})])
         await claim(store, worker=f"again-{deaths}")
         await store.commit([(lanes.REAP, {"now": NOW, "real_now": NOW + 10})])
         assert bool(await store.fetch(lanes.SUSPECTS, {"most": 3})) is (deaths == 2)

@@ -124,7 +124,7 @@ class Worker:
             if len(self.running) < self.hub.policy.runs_at_once:
                 if self._suspects and not self._suspect:
                     return
-                due = await self._next_due()
+                due = await self._due_in_seconds()
                 if due is not None and due <= 0:
                     return
                 pause = pause if due is None else min(pause, due / self.hub.clock.factor)
@@ -136,8 +136,8 @@ class Worker:
                 waiting.cancel()
                 sleeping.cancel()
 
-    async def _next_due(self) -> float | None:
-        """Seconds until the next lane of a group that this worker serves is due; None where nothing waits."""
+    async def _due_in_seconds(self) -> float | None:
+        """When the next lane of a group that this worker serves is due; None where nothing waits."""
         moments = []
         for group in self.hub.groups.serves:
             ((due,),) = await self.hub.store.fetch(lanes.NEXT_DUE, {"group": group})

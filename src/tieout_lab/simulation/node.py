@@ -86,7 +86,6 @@ class Node:
                 claim_poll_real_seconds=10.0,
                 permit_poll_real_seconds=30.0 if len(world.nodes) == 1 else 10.0,
                 stranger_poll_real_seconds=30.0 if len(world.nodes) == 1 else 10.0,
-                status_poll_seconds=60,
                 gauge_real_seconds=3600.0,
                 seal_seconds=120,
                 # Deaths are drawn here, whatever the process had in hand.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl
@@ -126,6 +126,21 @@ def test_a_subscription_that_started() -> None:
         "30",
         "true",
     )
+
+
+@pytest.mark.parametrize(
+    ("begins", "waits"), [(NOW + timedelta(hours=7), True), (NOW - timedelta(hours=7), False)]
+)
+async def test_a_day_that_has_not_come_at_home_yet_is_waited_for(begins: datetime, waits: bool) -> None:
+    """A deal that somebody in Tokyo closes today begins, for the entity in Los Angeles, tomorrow."""
+    refused = error(400, "invalid_request_error", message="`backdate_start_date` must be in the past.")
+    api, _ = connection(refused)
+    outcome = await api.send("subscription.create", sold(starts_at=begins), KEYS)
+    if waits:
+        assert isinstance(outcome, Transient)
+        assert outcome.retry_at == begins + timedelta(minutes=1)
+    else:
+        assert isinstance(outcome, Rejected)
 
 
 def anchor_of(body: dict[str, str]) -> dict[str, str]:

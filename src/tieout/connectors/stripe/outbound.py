@@ -17,6 +17,7 @@ from tieout.canonical.outcome import (
     Receipt,
     Rejected,
     SendOutcome,
+    Transient,
 )
 from tieout.canonical.write import CustomerWrite, Fields, FieldValue, SubscriptionWrite, UsageWrite, Write
 from tieout.connectors.contract import Keys, OperationTraits, conclusive_at
@@ -31,11 +32,13 @@ from tieout.connectors.stripe.bodies import (
 )
 from tieout.connectors.stripe.client import Client, Pairs, path
 from tieout.connectors.stripe.config import StripeConfig
-from tieout.connectors.stripe.cycle import Form, by_schedule
+from tieout.connectors.stripe.cycle import Form, by_schedule, day_moment
 from tieout.connectors.stripe.wire import Thing
 
 # Our clock and Stripe's may differ by this much when a listing is asked for what was made since we sent.
 MARGIN = timedelta(minutes=10)
+# The same, when a start is to have come.
+_CLOCKS_DIFFER = timedelta(minutes=1)
 ERP_GROUP = "erp"
 RECORDS = "payment_records"
 
@@ -124,7 +127,18 @@ class Outbox:
             # Its identifier is what makes it safe to repeat, and unlike an idempotency key it keeps no failed answer.
             outcome = await self._client.post(where, body, operation=operation, keys=keys, keyed=False)
             return metering.counted(outcome, write)
-        return await self._client.post(where, body, operation=operation, keys=keys, keyed=True)
+        outcome = await self._client.post(where, body, operation=operation, keys=keys, keyed=True)
+        return self._begins_later(outcome, write)
+
+    def _begins_later(self, outcome: SendOutcome, write: Write) -> SendOutcome:
+        """A deal of today may be closed where the day begins earlier than at home: Stripe takes no past start that has
+        not come yet, so it is asked again when it has."""
+        if not isinstance(write, SubscriptionWrite) or not isinstance(outcome, Rejected):
+            return outcome
+        begins = day_moment(write.starts_at, self._config) + _CLOCKS_DIFFER
+        if "backdate_start_date" not in outcome.message or begins <= self._client.http.now():
+            return outcome
+        return Transient(reason=f"the contract begins at {begins.isoformat()}", retry_at=begins)
 
     def precheck(self, operation: str, write: Write) -> tuple[Rejected, ...]:
         """What Stripe cannot hold in one subscription. ValueError for an operation that is not ours."""
