@@ -302,12 +302,25 @@ class Truth:
                 self.say("I25", f"{invoice['id']} is shown at the CRM as {stands}, not {wanted}")
 
     def _names(self) -> None:
-        """Customers of the ERP bear the name that their CRM account has last: I07, as the outside shows it."""
+        """Customers bear the name that their CRM account has last: I07, as the outside shows it."""
         names = {row["Id"]: row["Name"] for row in self.crm.get("Account", []) if not row["IsDeleted"]}
-        for customer in self.erp["customers"]:
-            account, name = str(customer["crm_account"] or "").partition("#")[0], customer["company_name"]
+        called = [
+            (
+                str(one["crm_account"] or "").partition("#")[0],
+                one["company_name"],
+                f"ERP customer {one['id']}",
+            )
+            for one in self.erp["customers"]
+        ]
+        called += [
+            (one["metadata"].get("crm_account", ""), one["name"], f"billing customer {one['id']}")
+            for objects in self.billing.values()
+            for one in objects.get("customers", [])
+            if not one.get("deleted")
+        ]
+        for account, name, who in called:
             if account in names and name != names[account] and account not in self.excused:
-                self.say("I07", f"ERP customer {customer['id']} is called {name!r}, not {names[account]!r}")
+                self.say("I07", f"{who} is called {name!r}, not {names[account]!r}")
 
     # -- parties and contracts ------------------------------------------------------------------------------------
     def _billing_customers(self, entity: Entity, objects: Obj) -> None:

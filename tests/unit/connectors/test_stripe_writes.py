@@ -355,6 +355,16 @@ async def test_an_assign_sets_metadata_without_a_key(kind: str, id: str, path: s
     ]
 
 
+async def test_what_the_crm_leads_of_a_customer_is_set_on_the_customer_itself() -> None:
+    there = canned({"id": "cus_1", "livemode": False, "name": "Acme Ltd", "email": None})
+    api, transport = connection(there, there)
+    target = Ref(connection="stripe-us", kind="customer", id="cus_1")
+    fields = {"name": "Acme Ltd", "email": "ap@acme.example"}
+    assert isinstance(await api.assign(target, "customer", fields, KEYS), Confirmed)
+    assert parse_qsl(transport.requests[0].body.decode()) == list(fields.items())
+    assert await api.read_back(target, "customer", fields) == {"name": "Acme Ltd", "email": None}
+
+
 async def test_read_back_answers_in_the_form_that_was_given() -> None:
     target = Ref(connection="stripe-us", kind="invoice", id="in_1")
     fields = {"erp_document": 17, "erp_number": "INV-1", "erp_status": None}

@@ -33,13 +33,16 @@ from tieout.connectors.stripe.bodies import (
 from tieout.connectors.stripe.client import Client, Pairs, path
 from tieout.connectors.stripe.config import StripeConfig
 from tieout.connectors.stripe.cycle import Form, by_schedule, day_moment
-from tieout.connectors.stripe.wire import Thing
+from tieout.connectors.stripe.wire import Customer, Thing
 
 # Our clock and Stripe's may differ by this much when a listing is asked for what was made since we sent.
 MARGIN = timedelta(minutes=10)
 # The same, when a start is to have come.
 _CLOCKS_DIFFER = timedelta(minutes=1)
 ERP_GROUP = "erp"
+# What the CRM leads of a customer: fields of the object itself, which later invoices show. Everything else is metadata.
+CUSTOMER_GROUP = "customer"
+LED = ("name", "email")
 RECORDS = "payment_records"
 
 
@@ -108,7 +111,8 @@ class Outbox:
                 "erp_document": names.erp_document,
                 "erp_number": names.erp_number,
                 "erp_status": names.erp_status,
-            }
+            },
+            CUSTOMER_GROUP: {field: field for field in LED},
         }
         self.operations: Mapping[str, OperationTraits] = traits(self._config)
 
@@ -213,8 +217,9 @@ class Outbox:
             return {}
 
     async def assign(self, target: Ref, group: str, fields: Fields, keys: Keys) -> SendOutcome:
-        """Set fields of a group to values, as metadata; None removes. Sends no idempotency key: the present value
-        may be sent at any time, and an answer that was saved under an old key would hide that it was not set."""
+        """Set fields of a group to values: a customer's own as they are, all others as metadata; None removes. Sends no
+        idempotency key: the present value may be sent at any time, and an answer that was saved under an old key would
+        hide that it was not set."""
         try:
             where, body = self._assignment(target, group, fields)
         except (KeyError, ValueError) as error:
@@ -231,8 +236,8 @@ class Outbox:
         for field, value in fields.items():
             text = as_text(value)
             if len(text) > VALUE_LENGTH:
-                raise ValueError(f"{field}: {len(text)} characters, but metadata holds {VALUE_LENGTH}")
-            body.append((f"metadata[{names[field]}]", text))
+                raise ValueError(f"{field}: {len(text)} characters, but Stripe holds {VALUE_LENGTH}")
+            body.append((names[field] if group == CUSTOMER_GROUP else f"metadata[{names[field]}]", text))
         return where, body
 
     def _names(self, group: str, fields: Fields) -> dict[str, str]:
@@ -244,11 +249,14 @@ class Outbox:
     async def read_back(self, target: Ref, group: str, fields: Fields) -> Fields:
         """These fields as they are now, in the form in which they were given. Raises NotFound, Failure."""
         names = self._names(group, fields)
-        found = await self._client.get(Thing, path(*place_of(target)), operation=f"{target.kind}.read_back")
-        metadata = found.metadata or {}
+        found = await self._client.get(
+            Customer, path(*place_of(target)), operation=f"{target.kind}.read_back"
+        )
+        led = {"name": found.name, "email": found.email}
+        there = led if group == CUSTOMER_GROUP else found.metadata or {}
         present: dict[str, FieldValue] = {}
         for field, value in fields.items():
-            text = metadata.get(names[field])
+            text = there.get(names[field])
             present[field] = (
                 value if text == as_text(value) or (text is None and not as_text(value)) else text
             )

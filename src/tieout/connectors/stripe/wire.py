@@ -22,6 +22,13 @@ class Thing(msgspec.Struct):
     created: int = 0
 
 
+class Customer(Thing):
+    """A customer; any other object has neither of these."""
+
+    name: str | None = None
+    email: str | None = None
+
+
 class Made(msgspec.Struct):
     """What a POST made: a meter event has an identifier, everything else an id."""
 
