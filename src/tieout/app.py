@@ -103,7 +103,6 @@ class App:
             self.hub.world.transport.may_send = self.lease.outlives
         await self.permits.join(alone=self.alone)
         # Who answers is known before anything is sent: a connection that is somebody else's is parked.
-        await pinning.look(self.hub)
         await pinning.begin(self.hub)
         self._tasks = [asyncio.create_task(self.worker.run()), asyncio.create_task(self.housekeeping.run())]
         if self.inlet is not None:

@@ -96,7 +96,6 @@ async def test_every_process_holds_it_and_lets_it_go_when_a_person_has_seen_to_i
         answering(late)
         for name in ("billing-jp", "erp-main", "crm-main"):
             del late.hub.connections[name]
-        await pinning.look(late.hub)
         await pinning.begin(late.hub)
         assert "evt_1" in pinning.parked(late.hub.connection("billing-us"))
         finding = await pinning.finding(late.hub, late.hub.connection("billing-us"))

@@ -12,14 +12,13 @@ from tests.unit.company import TEXTS, US, master_data
 from tieout.canonical.decision import MissingRule
 from tieout.canonical.ids import Ref
 from tieout.canonical.journal import JournalLine
-from tieout.canonical.settlement import ClearingMove, Dispute, Payout
+from tieout.canonical.settlement import ClearingMove, Dispute, Payout, payout_reasons
 from tieout.canonical.write import JournalWrite, decode_write, encode_write
 from tieout.connectors.contract import LedgerBalance, ListedDocument, ListedSettlement
 from tieout.finance.breaks import BooksInput, RecordedPosting
 from tieout.finance.clearing import compare_clearing, compare_settlements
 from tieout.finance.journal import Unpostable
 from tieout.finance.settlement import (
-    payout_reasons,
     post_dispute_lost,
     post_dispute_move,
     post_payout,

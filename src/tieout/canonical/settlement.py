@@ -96,6 +96,20 @@ def debits(*amounts_minor: int) -> int:
     return sum(amount for amount in amounts_minor if amount > 0)
 
 
+def payout_reasons(payout: Payout, *, booked: bool) -> tuple[str, ...]:
+    """The journals that a payout calls for. One that came back after the bank had it (`booked`: as we booked it) keeps
+    its journal and gets a second one; one that never arrived has cost its fees all the same."""
+    match payout.status:
+        case "paid":
+            return ("payout",)
+        case "failed" | "cancelled" if booked or payout.was_at_bank:
+            return ("payout", "payout_returned")
+        case "failed" | "cancelled":
+            return ("payout_fees",)
+        case _:
+            return ()
+
+
 def payout_amounts(payout: Payout, reason: str) -> tuple[int, int, int]:
     """What one journal of a payout moves on the bank, gateway fees and gateway clearing, debit positive.
 

@@ -43,7 +43,6 @@ def books(
 
 async def _books(given: Options, cut_off: date | None) -> Books:
     async with opened(given) as app:
-        await pinning.look(app.hub)
         await pinning.begin(app.hub)
         return await read_books(app.hub, cut_off=cut_off)
 

@@ -19,9 +19,8 @@ from tieout.cli.session import EXPECTED, FINDING, Json, Options, options, print_
 from tieout.connectors.contract import Catalogue, Checker, Finding, Inbound
 from tieout.engine import pinning, restoring
 from tieout.engine.certifying import Standing, load, standings
-from tieout.engine.groups import shown
 from tieout.engine.hub import Connection
-from tieout.engine.unserved import remedy, unserved
+from tieout.engine.unserved import cause, remedy, unserved
 from tieout.masterdata.coverage import coverage, unknown_codes
 from tieout.settings import SettingsFile
 from tieout.store import people
@@ -221,8 +220,8 @@ async def _workers(app: App) -> list[Finding]:
         Finding(
             level="error",
             subject="workers",
-            message=f"documents of {shown(group)} are due and no living worker runs them",
-            remedy=f"start `{remedy(group)}`",
+            message=cause(group),
+            remedy=remedy(group),
         )
         for group in await unserved(app.hub)
     ]

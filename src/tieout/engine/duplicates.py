@@ -38,7 +38,7 @@ async def sweep(hub: Hub) -> int:
     """Look up what was sent again after a proof of absence: each that stands twice has its exception. Answers how many
     there are."""
     found, after = 0, ""
-    since = hub.now() - micros(moment(0) + _STANDS_STILL)
+    since = micros(hub.clock.now() - _STANDS_STILL)
     while rows := await hub.store.fetch_long(
         effects.SENT_AGAIN, {"since": since, "after": after, "limit": _PAGE}
     ):

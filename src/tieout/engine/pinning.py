@@ -101,6 +101,7 @@ def parked(connection: Connection) -> str:
 
 async def begin(hub: Hub) -> None:
     """Pin every connection, or hold it; waits a little for answers. `watch` goes on with who did not answer."""
+    await look(hub)
     asked = [
         connection
         for connection in hub.connections.values()

@@ -31,8 +31,8 @@ async def raise_unserved(hub: Hub) -> list[str]:
             hub,
             _CODE,
             shown(name),
-            f"documents of {shown(name)} are due and no living worker runs them",
-            f"start `{remedy(name)}`; a group leaves the configuration only when nothing of it is open",
+            cause(name),
+            f"{remedy(name)}; a group leaves the configuration only when nothing of it is open",
             blocker=f"group|{name}",
         )
         await hub.store.commit(steps)
@@ -43,6 +43,11 @@ async def raise_unserved(hub: Hub) -> list[str]:
     return left
 
 
+def cause(group: str) -> str:
+    """What is wrong, in words."""
+    return f"documents of {shown(group)} are due and no living worker runs them"
+
+
 def remedy(group: str) -> str:
-    """The command that runs the lanes of a group."""
-    return f"tieout work --group {group}" if group else "tieout work"
+    """What runs the lanes of a group, in words."""
+    return f"start `tieout work --group {group}`" if group else "start `tieout work`"

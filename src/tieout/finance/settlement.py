@@ -49,20 +49,6 @@ def unclear(payout: Payout) -> str:
     return ""
 
 
-def payout_reasons(payout: Payout, *, booked: bool) -> tuple[str, ...]:
-    """The journals that a payout calls for. One that came back after the bank had it (`booked`: as we booked it) keeps
-    its journal and gets a second one; one that never arrived has cost its fees all the same."""
-    match payout.status:
-        case "paid":
-            return ("payout",)
-        case "failed" | "cancelled" if booked or payout.was_at_bank:
-            return ("payout", "payout_returned")
-        case "failed" | "cancelled":
-            return ("payout_fees",)
-        case _:
-            return ()
-
-
 def post_payout(
     payout: Payout, reason: str, entity: LegalEntity, rules: Rules, *, trace: str = ""
 ) -> Posting:

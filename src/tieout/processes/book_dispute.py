@@ -70,7 +70,7 @@ async def _booked_here(run: Run, entity: LegalEntity, dispute: Dispute, moves: l
     if any(run.standing(entity.erp, _obligation(move), _bearer(ref, move)) for move in moves):
         return True
     since = run.masterdata.account_since("disputes", entity.code)
-    if since is None or not takes_journals(run, entity) or dispute.opened_at.date() < since:
+    if since is None or not takes_journals(run.connection(entity.erp)) or dispute.opened_at.date() < since:
         return False
     return await run.record("by_hand", run.lane.lane_id, str) is None
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from tieout.canonical.ids import Ref
-from tieout.canonical.settlement import Payout
+from tieout.canonical.settlement import Payout, payout_reasons
 from tieout.engine.keys import trace_of
 from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import ByHand, Facts, Ignored
-from tieout.finance.settlement import payout_reasons, post_payout, unclear
+from tieout.finance.settlement import post_payout, unclear
 from tieout.processes.journals import book, takes_journals
 from tieout.processes.write_back import show_at_billing
 
@@ -24,7 +24,7 @@ async def book_payout(run: Run, ref: Ref) -> None:
     entity = run.masterdata.entity_of_billing(ref.connection)
     since = run.masterdata.account_since("fees", entity.code)
     by_hand = Ignored(f"{entity.name} books payouts of that day from the bank statement: no account for fees")
-    if since is None or not takes_journals(run, entity):
+    if since is None or not takes_journals(run.connection(entity.erp)):
         raise by_hand
     payout = await run.read_or_wait(Payout, ref)
     paid = run.standing(entity.erp, "payout.paid", ref)

@@ -26,12 +26,12 @@ from tieout.connectors.contract import (
     ListedSettlement,
     Lister,
     SettlementLister,
-    Writer,
 )
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.keys import lane_of
 from tieout.finance.books import Books, compare_books
 from tieout.finance.breaks import BooksInput, OpenException, RecordedPosting
+from tieout.processes.journals import takes_journals
 from tieout.store import effects, lanes, people, records, waits
 
 T = TypeVar("T")
@@ -97,13 +97,9 @@ async def _documents(hub: Hub, role: str) -> tuple[ListedDocument, ...]:
     found: list[ListedDocument] = []
     for connection in hub.role(role):
         if isinstance(connection.api, Lister):
-            for kind in (*KINDS, "journal") if _takes_journals(connection) else KINDS:
+            for kind in (*KINDS, "journal") if takes_journals(connection) else KINDS:
                 found += await _patiently(hub, _of_kind(connection.api, kind))
     return tuple(found)
-
-
-def _takes_journals(connection: Connection) -> bool:
-    return isinstance(connection.api, Writer) and "journal.create" in connection.api.operations
 
 
 def _of_kind(lister: Lister, kind: str) -> Callable[[], AsyncIterator[ListedDocument]]:
@@ -124,7 +120,7 @@ async def _settlements(
     for entity in hub.masterdata.entities.values():
         api = hub.connection(entity.billing).api
         since = hub.masterdata.account_since("fees", entity.code)
-        booked_here = since is not None and _takes_journals(hub.connection(entity.erp))
+        booked_here = since is not None and takes_journals(hub.connection(entity.erp))
         if not booked_here or not isinstance(api, SettlementLister):
             continue
         for account in hub.masterdata.accounts_for("clearing", entity.code):

@@ -7,6 +7,7 @@ from tieout.canonical.outcome import Receipt
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.posting import Posting
 from tieout.connectors.contract import Writer
+from tieout.engine.hub import Connection
 from tieout.engine.run import Run
 from tieout.engine.stops import Facts
 from tieout.processes.periods import in_period
@@ -14,10 +15,9 @@ from tieout.processes.periods import in_period
 CREATE = "journal.create"
 
 
-def takes_journals(run: Run, entity: LegalEntity) -> bool:
-    """Whether the ERP of a legal entity can be sent journals; where not, a person books."""
-    api = run.connection(entity.erp).api
-    return isinstance(api, Writer) and CREATE in api.operations
+def takes_journals(erp: Connection) -> bool:
+    """Whether an ERP can be sent journals; where not, a person books."""
+    return isinstance(erp.api, Writer) and CREATE in erp.api.operations
 
 
 async def book(

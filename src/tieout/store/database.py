@@ -49,9 +49,13 @@ def open_store(url: str, *, writer: str, threaded: bool = True) -> Store:
 def _alembic(url: str) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
-    sqlalchemy_url = url if _scheme(url) == "sqlite" else f"postgresql+psycopg://{url.split('://', 1)[1]}"
-    config.set_main_option("sqlalchemy.url", sqlalchemy_url.replace("%", "%%"))
+    config.set_main_option("sqlalchemy.url", sqlalchemy_url(url).replace("%", "%%"))
     return config
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The address of a database as SQLAlchemy wants it: with the driver's name. Raises BadDatabase."""
+    return url if _scheme(url) == "sqlite" else f"postgresql+psycopg://{url.split('://', 1)[1]}"
 
 
 def beside(connection: Connection, own: str) -> bool:

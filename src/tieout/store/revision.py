@@ -9,11 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from tieout.store.database import MIGRATIONS, BadDatabase, beside
-
-
-def _sqlalchemy(url: str) -> str:
-    return url if url.startswith("sqlite") else f"postgresql+psycopg://{url.split('://', 1)[1]}"
+from tieout.store.database import MIGRATIONS, BadDatabase, beside, sqlalchemy_url
 
 
 def sqlite_file(url: str) -> Path | None:
@@ -35,7 +31,7 @@ def usable(url: str) -> bool:
     there, wanted = present(url), newest()
     if not there or known(there):
         return there == wanted
-    engine = create_engine(_sqlalchemy(url))
+    engine = create_engine(sqlalchemy_url(url))
     try:
         with engine.connect() as connection:
             return beside(connection, wanted)
@@ -55,7 +51,7 @@ def present(url: str) -> str:
     path = sqlite_file(url)
     if path is not None and not path.exists():
         return ""
-    engine = create_engine(_sqlalchemy(url))
+    engine = create_engine(sqlalchemy_url(url))
     try:
         with engine.connect() as connection:
             if not inspect(connection).has_table("alembic_version"):

@@ -14,6 +14,7 @@ from tieout.canonical.settlement import (
     dispute_amounts,
     dispute_reason,
     payout_amounts,
+    payout_reasons,
 )
 from tieout.connectors.contract import ListedSettlement
 from tieout.connectors.stripe import wire
@@ -114,12 +115,7 @@ def map_dispute(name: str, dispute: wire.Dispute) -> Dispute:
 
 def payout_settlement(payout: Payout, entity: str) -> ListedSettlement:
     """What a payout calls for in the books; nothing while it is under way."""
-    reasons: dict[str, tuple[str, ...]] = {
-        "paid": ("payout",),
-        "failed": ("payout", "payout_returned") if payout.was_at_bank else ("payout_fees",),
-        "cancelled": ("payout_fees",),
-    }
-    amounts = {reason: payout_amounts(payout, reason) for reason in reasons.get(payout.status, ())}
+    amounts = {reason: payout_amounts(payout, reason) for reason in payout_reasons(payout, booked=False)}
     return ListedSettlement(
         id=payout.ref.id,
         kind="payout",
