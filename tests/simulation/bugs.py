@@ -16,7 +16,7 @@ from tests.simulation.planting import BUGS, Change, Swap, bug, plant, stage
 from tests.simulation.stages import back_and_forth, closed_month, seen_late, slow_erp
 from tieout.canonical.model import encode
 from tieout.canonical.outcome import Absent, Inconclusive, OutcomeUnknown, RateLimited, Rejected, Transient
-from tieout.engine import effects, feeds, inbox, keys, ledger, releasing, sending, worker
+from tieout.engine import assigning, effects, feeds, inbox, keys, ledger, releasing, sending, worker
 from tieout.engine import run as running
 from tieout.engine.permits import Permits
 from tieout.engine.stops import Ignored, NotYet
@@ -89,7 +89,7 @@ def document_key_of_each_try(swap: Swap) -> Change:
 @bug(faults="none", stage=back_and_forth)
 def content_key_on_assigns(swap: Swap) -> Change:
     """What is set is known by its content: a value that comes back is taken for set already."""
-    honest_assign, honest_key = running.Run.assign, running.assign_key
+    honest_assign, honest_key = running.Run.assign, keys.assign_key
     content: ContextVar[str] = ContextVar("content", default="")
 
     async def assign(self, target, group, fields, **given):
@@ -97,7 +97,8 @@ def content_key_on_assigns(swap: Swap) -> Change:
         return await honest_assign(self, target, group, fields, **given)
 
     swap(running.Run, "assign", assign)
-    swap(running, "assign_key", lambda target, group: f"{honest_key(target, group)}|{content.get()}")
+    for module in (running, assigning):
+        swap(module, "assign_key", lambda target, group: f"{honest_key(target, group)}|{content.get()}")
     return None
 
 

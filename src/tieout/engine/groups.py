@@ -7,6 +7,8 @@ from collections.abc import Container, Mapping
 
 import msgspec
 
+from tieout.canonical.ids import Ref
+from tieout.engine.keys import lane_of
 from tieout.store import lanes
 from tieout.store.statements import Step
 
@@ -46,6 +48,14 @@ class Groups(msgspec.Struct, kw_only=True, frozen=True):
             return []
         group = self.entities.get(entity, self.connections.get(connection, ""))
         return [(lanes.PIN, {"lane_id": lane_id, "group": group})]
+
+    def start(self, subject: Ref, now: int, *, entity: str = "") -> list[Step]:
+        """The steps that start the process of a document, in its group. `entity`: its legal entity, where its
+        connection does not say."""
+        lane_id = lane_of(subject)
+        where = {"lane_id": lane_id, "connection": subject.connection, "kind": subject.kind}
+        start = (lanes.START, {**where, "subject_id": subject.id, "now": now})
+        return [start, *self.pin(lane_id, subject.connection, entity)]
 
     def serve(self, worker: str) -> list[Step]:
         """The step that says which lanes a worker runs."""

@@ -201,7 +201,7 @@ async def park(hub: Hub, connection: Connection, stranger: OtherAccount) -> None
     name, wrong = connection.name, stranger.outcome
     remedy = f"{wrong.remedy}; then `tieout exceptions resolve ID`"
     kept = connection_blocked(name, wrong.message, remedy)
-    box = hub.keyring.seal(encode(kept), f"records|{_STRANGER}|{name}")
+    box = hub.keyring.seal(encode(kept), records.box_of(_STRANGER, name))
     mark = {"kind": _STRANGER, "key": name, "body": box, "now": hub.now(), "trace": ""}
     told = {"blocker": f"connection|{name}", "cause": kept.message, "remedy": kept.remedy}
     # Where a sign-in that failed has opened the exception before, it tells of the stranger from now on.
@@ -250,7 +250,7 @@ async def look(hub: Hub, *, ask: bool = True) -> None:
 async def _strangers(hub: Hub) -> dict[str, Misconfigured]:
     rows = await hub.store.fetch(records.ALL, {"kind": _STRANGER})
     return {
-        name: _outcomes.decode(hub.keyring.unseal(bytes(box), f"records|{_STRANGER}|{name}"))
+        name: _outcomes.decode(hub.keyring.unseal(bytes(box), records.box_of(_STRANGER, name)))
         for name, box, _, _ in rows
     }
 

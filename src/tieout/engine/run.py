@@ -14,30 +14,25 @@ from tieout.canonical.decision import AnyDecision, Decision, MissingRule
 from tieout.canonical.ids import Ref
 from tieout.canonical.model import encode
 from tieout.canonical.outcome import (
-    Confirmed,
     Failure,
     NotFound,
-    OutcomeUnknown,
     RateLimited,
     Receipt,
-    Rejected,
 )
 from tieout.canonical.party import LegalEntity
 from tieout.canonical.posting import Posting
 from tieout.canonical.write import Fields, Write, decode_write
-from tieout.connectors.contract import Assignment, Keys, Reader
-from tieout.engine import announcing, sending
+from tieout.connectors.contract import Reader
+from tieout.engine import announcing, assigning, sending
 from tieout.engine import effects as making
 from tieout.engine.hub import Connection, Hub
 from tieout.engine.keys import (
     assign_key,
-    content_hash,
     effect_key,
     hold_key,
     lane_of,
     need_key,
     trace_of,
-    wire_key,
 )
 from tieout.engine.lane import Frozen, Lane, Replay, key_name
 from tieout.engine.lease import Lease
@@ -238,11 +233,11 @@ class Run:
         return [self._opened(kind, key, bytes(body), type_) for key, body, _, _ in rows]
 
     def _opened(self, kind: str, key: str, body: bytes, type_: type[T]) -> T:
-        return msgspec.json.decode(self.hub.keyring.unseal(body, f"records|{kind}|{key}"), type=type_)
+        return msgspec.json.decode(self.hub.keyring.unseal(body, records.box_of(kind, key)), type=type_)
 
     def save(self, kind: str, key: str, value: Any) -> Step:
         """The step that stores something the hub accepted or learnt."""
-        body = self.hub.keyring.seal(encode(value), f"records|{kind}|{key}")
+        body = self.hub.keyring.seal(encode(value), records.box_of(kind, key))
         return (
             records.SAVE,
             {"kind": kind, "key": key, "body": body, "now": self.hub.now(), "trace": self.trace},
@@ -421,9 +416,7 @@ class Run:
     def start(self, subject: Ref, *, entity: str = "") -> None:
         """Start the process of another document with the next commit of this run; `entity` is its legal entity, where
         its connection does not say."""
-        where = {"lane_id": lane_of(subject), "connection": subject.connection, "kind": subject.kind}
-        self.note((lanes.START, {**where, "subject_id": subject.id, "now": self.hub.now()}))
-        self.note(*self.hub.groups.pin(lane_of(subject), subject.connection, entity))
+        self.note(*self.hub.groups.start(subject, self.hub.now(), entity=entity))
 
     def announce(self, what: Announcement, subject: Ref, *, occurrence: str = "") -> None:
         """Tell the outside of something, in the commit of what was noted last. To be called where it becomes so, not
@@ -436,60 +429,7 @@ class Run:
         revision that was set now, noted for the next commit; 0 where they stood already, or a newer one supersedes it.
 
         `optional`: a refusal by the other side is recorded and does not stop the process."""
-        key = assign_key(target, group)
-        raw = encode(fields)
-        hashed = content_hash(raw)
-        row = self.assigns.get(key)
-        # The document's own first run: nobody can be expected to have set these fields yet, so it is not asked.
-        unasked = row is None and self.lane.fence <= 1 and target.id == self.lane.subject_id
-        if row is None and not unasked:
-            rows = await self.hub.store.fetch(effects.ASSIGN_BY_KEY, {"assign_key": key})
-            row = rows[0] if rows else None
-        if row is not None and row[3] == hashed and row[2] in ("CONFIRMED", "REJECTED"):
-            return 0
-        revision = 1 if row is None else row[1] if row[3] == hashed else row[1] + 1
-        plan = {
-            "assign_key": key,
-            "connection": target.connection,
-            "kind": target.kind,
-            "target_id": target.id,
-            "field_group": group,
-            "revision": revision,
-            "fields": self.hub.keyring.seal(raw, f"assigns|{key}"),
-            "fields_hash": hashed,
-            "lane_id": self.lane.lane_id,
-            "run_id": self.run_id,
-            "trace": self.trace,
-            "now": self.hub.now(),
-        }
-        try:
-            await self.attempt((effects.ASSIGN_PLAN, plan))
-        except Refused as refused:
-            if unasked:
-                raise RunAgain(self.hub.clock.now(), f"{key} was set elsewhere", count=False) from refused
-            return 0  # a newer value was planned by another lane: this one is stale and is never sent
-        connection = self.hub.connection(target.connection)
-        keys = Keys(effect=key, document="", wire=wire_key(key, revision), trace=self.trace)
-        assignment = Assignment(target=target, group=group, fields=fields, keys=keys)
-        outcome = await sending.assign(self.hub, connection, assignment)
-        # One found planned counts as sent: what became of it then nobody knows.
-        doubtful = isinstance(outcome, OutcomeUnknown) or (row is not None and row[2] == "PLANNED")
-        if isinstance(outcome, OutcomeUnknown):
-            # Idempotent: sent again at once, and read back later in case the first one is still under way. Alone: a
-            # batch may be unable to say which of its members was refused.
-            outcome = await sending.assign(self.hub, connection, assignment, alone=True)
-        self.hub.metrics.effects.labels(target.connection, f"assign.{group}", type(outcome).__name__).inc()
-        done = {"assign_key": key, "revision": revision, "now": self.hub.now(), "verify_at": None}
-        if isinstance(outcome, Confirmed):
-            if doubtful:
-                done["verify_at"] = self.hub.now() + 900_000_000
-            self.note((effects.ASSIGN_DONE, {**done, "state": "CONFIRMED"}))
-            self.assigns[key] = (key, revision, "CONFIRMED", hashed, 0)
-            return int(revision)
-        if isinstance(outcome, Rejected) and optional:
-            self.note((effects.ASSIGN_DONE, {**done, "state": "REJECTED"}))
-            return 0
-        raise self.stop_for(outcome)
+        return await assigning.assign(self, target, group, fields, optional=optional)
 
     # -- the end ------------------------------------------------------------------------------------------------
     def orphans(self) -> Sequence[EffectRow]:

@@ -18,9 +18,9 @@ from tieout.canonical.model import Value
 from tieout.canonical.write import UsageWrite, decode_write, encode_write
 from tieout.connectors.contract import Catalogue, Prechecker, UsageReader, UsedLine, Writer
 from tieout.engine.hub import Hub
-from tieout.engine.keys import effect_key, lane_of, need_key
+from tieout.engine.keys import effect_key, need_key
 from tieout.engine.ledger import effect_of
-from tieout.store import documents, effects, lanes, records, waits
+from tieout.store import documents, effects, records, waits
 from tieout.store.statements import Refused, Step
 
 KIND, OPERATION = "usage", "usage.report"
@@ -74,13 +74,12 @@ async def accept(hub: Hub, name: str, rows: Sequence[UsageRow], audit: Step) -> 
 
 async def _take(hub: Hub, write: UsageWrite) -> None:
     key, now = str(write.source), hub.now()
-    body = hub.keyring.seal(encode_write(write), f"records|{KIND}|{key}")
-    where = {"lane_id": lane_of(write.source), "connection": write.source.connection, "kind": KIND}
+    body = hub.keyring.seal(encode_write(write), records.box_of(KIND, key))
     try:
         await hub.store.commit(
             [
                 (records.KEEP, {"kind": KIND, "key": key, "body": body, "now": now, "trace": ""}),
-                (lanes.START, {**where, "subject_id": write.source.id, "now": now}),
+                *hub.groups.start(write.source, now),
             ]
         )
     except Refused as refused:
@@ -122,7 +121,7 @@ async def _stands(
     write = UsageWrite(source=source, customer=customer, meter=row.meter, quantity=quantity, at=at)
     known = await hub.store.fetch(records.LOAD, {"kind": KIND, "key": str(source)})
     if known:
-        before = hub.keyring.unseal(bytes(known[0][0]), f"records|{KIND}|{source}")
+        before = hub.keyring.unseal(bytes(known[0][0]), records.box_of(KIND, str(source)))
         if before != encode_write(write):
             return judged("conflict", "this identifier was given before, for something else")
         return judged(*await _of_ledger(hub, source))
@@ -149,26 +148,28 @@ async def of_invoice(hub: Hub, name: str, invoice: str) -> tuple[Used, ...]:
     if not isinstance(api, UsageReader):
         raise Unfit(f"{name} is no connection that can say what usage an invoice was made of")
     lines = await api.usage_of(invoice)
-    made = [one for one in await _reported(hub) if one.source.connection == name] if lines else []
+    taken = await _taken_at(hub, name) if lines else []
     found = []
     for line in lines:
-        ours = [
-            one.quantity
-            for one in made
+        within = [
+            one
+            for one in taken
             if (one.customer, one.meter) == (line.customer, line.meter) and line.start <= one.at < line.end
         ]
+        ours = [one.quantity for one in within if (await _of_ledger(hub, one.source))[0] == "reported"]
         agrees = abs(line.billed - line.metered) < 1
         found.append(Used(line=line, reported=sum(ours, Decimal(0)), reports=len(ours), agrees=agrees))
     return tuple(found)
 
 
-async def _reported(hub: Hub) -> list[UsageWrite]:
-    """Everything that was taken and is known to be reported."""
+async def _taken_at(hub: Hub, name: str) -> list[UsageWrite]:
+    """Everything that was ever taken for a connection."""
     found = []
     for key, box, _, _ in await hub.store.fetch_long(records.ALL, {"kind": KIND}):
-        write = decode_write(hub.keyring.unseal(bytes(box), f"records|{KIND}|{key}"))
-        if isinstance(write, UsageWrite) and (await _of_ledger(hub, write.source))[0] == "reported":
-            found.append(write)
+        if key.startswith(f"{name}|"):
+            write = decode_write(hub.keyring.unseal(bytes(box), records.box_of(KIND, key)))
+            if isinstance(write, UsageWrite):
+                found.append(write)
     return found
 
 

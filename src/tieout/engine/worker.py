@@ -390,10 +390,7 @@ class Worker:
             }
             steps.append((waits.WAIT, {**waiter, "now": now, "deadline_at": deadline}))
             if need.producer is not None:
-                subject = need.producer
-                start = {"lane_id": need.on_lane, "connection": subject.connection, "kind": subject.kind}
-                steps.append((lanes.START, {**start, "subject_id": subject.id, "now": now}))
-                steps += self.hub.groups.pin(need.on_lane, subject.connection)
+                steps += self.hub.groups.start(need.producer, now)
         steps.append((waits.CYCLE, {"lane_id": run.lane.lane_id}))
         steps.append((lanes.WAIT, {**names, "now": now}))
         return steps

@@ -2,6 +2,12 @@
 
 from tieout.store.statements import Statement
 
+
+def box_of(kind: str, key: str) -> str:
+    """What the sealed body of a record is bound to."""
+    return f"records|{kind}|{key}"
+
+
 SAVE = Statement(
     "records.save",
     """INSERT INTO records (kind, key, body, updated_at, trace) VALUES (:kind, :key, :body, :now, :trace)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from tieout.canonical.ids import Ref
 from tieout.engine.groups import Group, Groups, WrongGroup, open_groups, runs
 from tieout.engine.permits import _fair
 from tieout.store import lanes
+from tieout.store.statements import Step
 
 BILLING = {"de": "stripe-de", "fr": "stripe-fr", "us": "stripe-us"}
 CONNECTIONS = {*BILLING.values(), "crm", "crm-emea", "erp"}
@@ -76,3 +78,18 @@ def test_a_regions_connection_is_shared_by_its_own_workers(allowed: int) -> None
     if allowed >= len(workers):
         assert fair["a"] == fair["c"] == 1
         assert abs(fair["b"] - fair["d"]) <= 1
+
+
+def test_whoever_starts_a_lane_puts_it_into_its_group() -> None:
+    """Usage that was taken by file was started beside the group of its connection, where only workers of no group ran
+    it."""
+    groups = Groups(connections={"billing-us": "amer"}, entities={"de": "emea"})
+    usage, order = (Ref(connection=name, kind="any", id="1") for name in ("billing-us", "crm"))
+    assert _groups_of(groups.start(usage, 7)) == ["amer"]
+    assert _groups_of(groups.start(order, 7, entity="de")) == ["emea"]
+    assert _groups_of(Groups().start(usage, 7)) == []
+
+
+def _groups_of(steps: list[Step]) -> list[str]:
+    assert steps[0][0] is lanes.START
+    return [given["group"] for statement, given in steps[1:] if statement is lanes.PIN]

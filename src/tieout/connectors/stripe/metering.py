@@ -126,15 +126,21 @@ async def used(client: Client, customer: str, lines: Sequence[Line]) -> tuple[Us
     """Of an invoice's lines those that bill usage, each with what its meter holds. A sum is asked for in whole minutes,
     as the vendor wants it. Raises Failure."""
     found = []
+    by_price: dict[str, ListPrice] = {}
+    by_meter: dict[str, Meter] = {}
     for line in lines:
         details, period = line.pricing.price_details if line.pricing else None, line.period
         if details is None or not details.price or period is None:
             continue
-        price = await client.get(ListPrice, path("prices", details.price), operation="price.get")
-        if price.recurring is None or not price.recurring.meter:
+        if details.price not in by_price:
+            where = path("prices", details.price)
+            by_price[details.price] = await client.get(ListPrice, where, operation="price.get")
+        recurs = by_price[details.price].recurring
+        if recurs is None or not recurs.meter:
             continue
-        where = path("billing", "meters", price.recurring.meter)
-        meter = await client.get(Meter, where, operation="meter.get")
+        where = path("billing", "meters", recurs.meter)
+        if recurs.meter not in by_meter:
+            by_meter[recurs.meter] = await client.get(Meter, where, operation="meter.get")
         start, end = period.start // 60 * 60, period.end // 60 * 60
         query = [("customer", customer), ("start_time", str(start)), ("end_time", str(end))]
         sums = await client.every(Summary, f"{where}/event_summaries", query, operation="meter.summaries")
@@ -143,7 +149,7 @@ async def used(client: Client, customer: str, lines: Sequence[Line]) -> tuple[Us
             UsedLine(
                 line=line.id,
                 customer=customer,
-                meter=meter.event_name,
+                meter=by_meter[recurs.meter].event_name,
                 start=moment(start),
                 end=moment(end),
                 billed=billed,
