@@ -7,13 +7,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import pytest
 
+from tests.e2e.asking import Asking
 from tests.e2e.demo_run import COMMAND, environment, undisturbed
 from tieout_lab.child import twins
 from tieout_lab.demo import outside_truth
@@ -30,14 +29,13 @@ LEASE_SECONDS = 5
 TWINS = ("netsuite", "netsuite", "stripe", "salesforce")
 
 
-class Hub:
+class Hub(Asking):
     """`tieout up` as a process that is killed and started again; asked by its API how it stands."""
 
     def __init__(self, settings: Path, port: int) -> None:
         self.settings = settings
         self.url = f"http://127.0.0.1:{port}"
         self.process: subprocess.Popen[bytes] | None = None
-        self.session: aiohttp.ClientSession | None = None
         self.kills = 0
         # The source of another release, which runs until it is killed.
         self.release: Path | None = None
@@ -61,23 +59,11 @@ class Hub:
         self.kills += 1
         self.release = None
 
-    async def lanes(self) -> Mapping[str, int]:
-        """Lanes by state; while nobody answers, something is still to be done."""
-        if self.session is None:
-            self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
-        try:
-            async with self.session.get(f"{self.url}/api/status") as answer:
-                found = await answer.json()
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return {"leased": 1}
-        return {state: found[state] for state in ("ready", "leased", "waiting", "parked", "idle")}
-
     async def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             await asyncio.to_thread(self.process.wait, 20)
-        if self.session is not None:
-            await self.session.close()
+        await self.forget()
 
     def books(self) -> dict:
         """What `tieout books` says while the hub is down."""

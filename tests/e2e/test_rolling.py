@@ -7,14 +7,13 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import psycopg
 import pytest
 
+from tests.e2e.asking import Asking
 from tests.e2e.demo_run import COMMAND, environment, undisturbed
 from tests.e2e.test_kill import play_with_kills
 from tests.upgrade.previous import previous_source
@@ -35,14 +34,13 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return previous_source(tmp_path_factory.mktemp("previous"))
 
 
-class Fleet:
+class Fleet(Asking):
     """The processes of a deployment, by release, on one PostgreSQL database."""
 
     def __init__(self, settings: Path, port: int, previous: Path, database: str) -> None:
         self.settings, self.previous, self.database = settings, previous, database
         self.url = f"http://127.0.0.1:{port}"
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        self.session: aiohttp.ClientSession | None = None
 
     def command(self, release: str, *command: str) -> tuple[list[str], dict[str, str]]:
         given = environment()
@@ -61,17 +59,6 @@ class Fleet:
         assert process.poll() is None, f"{name} ended by itself"
         process.send_signal(how)
         process.wait(20)
-
-    async def lanes(self) -> Mapping[str, int]:
-        """Lanes by state; while nobody answers, something is still to be done."""
-        if self.session is None:
-            self.session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5))
-        try:
-            async with self.session.get(f"{self.url}/api/status") as answer:
-                found = await answer.json()
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return {"leased": 1}
-        return {state: found[state] for state in ("ready", "leased", "waiting", "parked", "idle")}
 
     def workers(self, *names: str) -> set[str]:
         """The ids of these workers, once each of them has joined."""
@@ -100,8 +87,7 @@ class Fleet:
         for process in self.running.values():
             await asyncio.to_thread(process.wait)
         self.running.clear()
-        if self.session is not None:
-            await self.session.close()
+        await self.forget()
 
 
 class Upgrade:

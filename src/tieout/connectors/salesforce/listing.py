@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TypeVar
 
 from tieout.canonical.outcome import Failure, Transient
@@ -35,24 +36,22 @@ class Listings:
         Bulk job. Raises Failure."""
         self._client.spare()
         org = self._org
+        line_of: Callable[[wire.Row], ListedLine | None]
         if org.config.order_source == "cpq_quote":
             query, numbers, flags = cpq_contract_query(org)
-            async for row in self._rows(query, numbers, flags):
-                if (line := _mapped(row, lambda each: map_listed_quote_line(each, org))) is not None:
-                    yield line
+            line_of = partial(map_listed_quote_line, org=org)
         elif org.config.order_source == "order":
             query, numbers, flags = order_contract_query(org, reductions=True)
             taken: list[wire.Row] = [row async for row in self._rows(query, numbers, flags)]
             by_line = reductions_by_line(taken)
             query, numbers, flags = order_contract_query(org, reductions=False)
-            async for row in self._rows(query, numbers, flags):
-                if (line := _mapped(row, lambda each: map_listed_item(each, by_line, org))) is not None:
-                    yield line
+            line_of = partial(map_listed_item, taken=by_line, org=org)
         else:
-            numbers = contract_numbers(org)
-            async for row in self._rows(contract_query(org), numbers, frozenset()):
-                if (line := _mapped(row, lambda each: map_contract_line(each, org))) is not None:
-                    yield line
+            query, numbers, flags = contract_query(org), contract_numbers(org), frozenset()
+            line_of = partial(map_contract_line, org=org)
+        async for row in self._rows(query, numbers, flags):
+            if (line := _mapped(row, line_of)) is not None:
+                yield line
 
     async def _rows(
         self, query: str, numbers: frozenset[str], flags: frozenset[str]
