@@ -39,7 +39,8 @@ from tieout.security.keyring import COMPANY, KeyRing, master_key_file
 from tieout.settings import Buffer as BufferSettings
 from tieout.settings import ConfigurationError, Settings, SettingsFile
 from tieout.store import effects, lanes, people
-from tieout.store.database import open_store, upgrade
+from tieout.store.database import open_store
+from tieout.store.revision import bring_up_to_date
 from tieout.system import AiohttpTransport, SystemChance, SystemClock, SystemIds
 from tieout.system.broker import NatsPublisher
 from tieout.system.jetstream import JetStreamBuffer
@@ -239,7 +240,7 @@ async def compose(
     groups = _groups(file, serves)
     # What can be wrong with the configuration is said before the database is touched.
     if ports.store is None and migrate:
-        upgrade(url)
+        bring_up_to_date(url)
     store = ports.store or open_store(url, writer=ports.ids.new())
     policy = Policy(
         lease_seconds_real=settings.engine.lease_seconds,

@@ -22,8 +22,8 @@ from tests.process.web_world import Served, event, served, serving, signature, w
 from tests.store.test_lost_connection import Line
 from tieout.app import compose, read_settings, system_ports
 from tieout.settings import ConfigurationError
-from tieout.store.database import upgrade
 from tieout.store.statements import StoreUnavailable
+from tieout.store.upgrading import upgrade
 
 nats = pytest.importorskip("nats", reason="NATS client: not installed (tieout[nats])")
 SERVER = shutil.which("nats-server")

@@ -16,7 +16,7 @@ from tests.process.web_world import write_company
 from tests.unit.test_cli_commands import _own_logging, call
 from tieout.app import compose, read_settings, system_ports
 from tieout.engine.standing import standing
-from tieout.store.database import upgrade
+from tieout.store.upgrading import upgrade
 from tieout_lab.conformance.world import serve
 from tieout_lab.twins import stripe
 from tieout_lab.twins.clock import SystemTwinClock

@@ -10,8 +10,9 @@ import psycopg
 import pytest
 
 from tests.store.facts import AnyStore
-from tieout.store.database import open_store, upgrade
+from tieout.store.database import open_store
 from tieout.store.tables import metadata
+from tieout.store.upgrading import upgrade
 
 
 @pytest.fixture(scope="session")

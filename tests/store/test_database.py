@@ -8,14 +8,17 @@ from pathlib import Path
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, text
 
 from tests.store.facts import AnyStore, does, rows
-from tieout.store.database import _DECLARED, COMPATIBLE_SINCE, BadDatabase, open_store, upgrade
-from tieout.store.revision import newest, present, usable
+from tieout.store.database import BadDatabase, open_store
+from tieout.store.revision import DECLARED, MIGRATIONS, bring_up_to_date, known, newest, present, usable
 from tieout.store.statements import StoreUnavailable
 from tieout.store.tables import metadata
+from tieout.store.upgrading import COMPATIBLE_SINCE, upgrade
 
 
 def engine_url(url: str) -> str:
@@ -60,6 +63,19 @@ def test_each_revision_leads_to_the_next(empty_url: str, before: str) -> None:
     assert upgrade(empty_url) == newest()
 
 
+def test_the_files_of_the_migrations_are_named_by_their_revisions() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    scripts = ScriptDirectory.from_config(config)
+    assert newest() == scripts.get_current_head()
+    assert all(known(script.revision) for script in scripts.walk_revisions())
+
+
+def test_what_is_up_to_date_is_left_alone(empty_url: str) -> None:
+    assert bring_up_to_date(empty_url) == ""
+    assert bring_up_to_date(empty_url) == newest()
+
+
 def test_texts_are_compared_byte_by_byte_whatever_language_postgres_speaks(empty_postgres_url: str) -> None:
     upgrade(empty_postgres_url)
     with psycopg.connect(empty_postgres_url) as connection:
@@ -78,12 +94,12 @@ def test_a_newer_revision_is_refused(empty_url: str) -> None:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
             # It says itself since when one may work beside it: not since ours.
             since = int(newest()) + 1
-            connection.execute(text(f"UPDATE counters SET value = {since} WHERE name = '{_DECLARED}'"))
+            connection.execute(text(f"UPDATE counters SET value = {since} WHERE name = '{DECLARED}'"))
         with pytest.raises(BadDatabase, match=r"revision 9999.*newer.*upgrade tieout"):
             upgrade(empty_url)
         assert not usable(empty_url)
         with engine.begin() as connection:
-            connection.execute(text(f"DELETE FROM counters WHERE name = '{_DECLARED}'"))
+            connection.execute(text(f"DELETE FROM counters WHERE name = '{DECLARED}'"))
         with pytest.raises(BadDatabase, match=r"revision 9999.*newer.*upgrade tieout"):
             upgrade(empty_url)
         assert not usable(empty_url)
@@ -98,9 +114,7 @@ def test_a_newer_revision_that_says_it_is_compatible_is_worked_beside(empty_url:
     try:
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-            connection.execute(
-                text(f"UPDATE counters SET value = {int(newest())} WHERE name = '{_DECLARED}'")
-            )
+            connection.execute(text(f"UPDATE counters SET value = {int(newest())} WHERE name = '{DECLARED}'"))
         assert upgrade(empty_url) == "9999"
         assert present(empty_url) == "9999"
         assert usable(empty_url)
@@ -113,7 +127,7 @@ def test_the_tables_say_since_when_they_are_compatible(empty_url: str) -> None:
     upgrade(empty_url, COMPATIBLE_SINCE)
     assert not usable(empty_url)
     engine = create_engine(engine_url(empty_url))
-    asked = text(f"SELECT value FROM counters WHERE name = '{_DECLARED}'")
+    asked = text(f"SELECT value FROM counters WHERE name = '{DECLARED}'")
     try:
         with engine.connect() as connection:
             old = {name: _columns(connection, name) for name in inspect(connection).get_table_names()}
@@ -162,6 +176,15 @@ def test_a_database_that_is_not_there_is_named_without_its_password(tmp_path: Pa
     assert "secret-word" not in str(told.value)
     with pytest.raises(BadDatabase):
         upgrade(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder' / 'hub.db'}")
+    with pytest.raises(BadDatabase) as told:
+        present("postgresql://hub:secret-word@127.0.0.1:1/hub")
+    assert "127.0.0.1:1/hub" in str(told.value)
+    assert "secret-word" not in str(told.value)
+    (tmp_path / "letter.db").write_text(
+        "Dear accountant, this is no database, however long it is looked at." * 9
+    )
+    with pytest.raises(BadDatabase, match="not a database"):
+        present(f"sqlite:///{tmp_path / 'letter.db'}")
 
 
 async def test_postgres_that_is_not_there_is_unavailable() -> None:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tieout.store.database import upgrade
 from tieout.store.sqlite import SqliteStore
+from tieout.store.upgrading import upgrade
 from tieout_lab.bench import export, history, hub
 from tieout_lab.bench.loader import Load
 from tieout_lab.bench.setting import Store

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 import structlog
 
 from tests.process.web_world import write_company
+from tieout import __version__
 from tieout.canonical.secret import Secret
 from tieout.cli import logs, preparing
 from tieout.cli.lock import holder, only_instance
@@ -181,6 +184,15 @@ def test_every_command_has_an_example_and_a_json_form(capsys: pytest.CaptureFixt
         assert "--json" in shown, command
     assert call("--help") == 0
     assert "Exit codes" in capsys.readouterr().out
+    assert call("--version") == 0
+    assert capsys.readouterr().out == f"tieout {__version__}\n"
+
+
+def test_a_command_starts_without_what_only_a_migration_needs() -> None:
+    """Alembic and SQLAlchemy were a third of what every start cost."""
+    code = "import sys, tieout.cli.main; print(sorted({'alembic', 'sqlalchemy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_one_process_works_on_one_sqlite_file(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.process.web_world import write_company
 from tests.unit.test_cli_commands import _own_logging, call
 from tieout.cli.metering import read
 from tieout.engine.usage import Unfit
-from tieout.store.database import upgrade
+from tieout.store.upgrading import upgrade
 
 __all__ = ["_own_logging"]
 HEAD = "identifier,customer,meter,quantity,at\n"

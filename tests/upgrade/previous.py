@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tieout.store.database import COMPATIBLE_SINCE, MIGRATIONS
-from tieout.store.revision import newest
+from tieout.store.revision import MIGRATIONS, newest
+from tieout.store.upgrading import COMPATIBLE_SINCE
 
 ROOT = Path(__file__).resolve().parents[2]
 

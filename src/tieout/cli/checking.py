@@ -24,8 +24,8 @@ from tieout.engine.unserved import cause, remedy, unserved
 from tieout.masterdata.coverage import coverage, unknown_codes
 from tieout.settings import SettingsFile
 from tieout.store import people
-from tieout.store.database import NEWER, BadDatabase, upgrade
-from tieout.store.revision import known, newest, present, usable
+from tieout.store.database import BadDatabase
+from tieout.store.revision import NEWER, bring_up_to_date, known, newest, present, usable
 
 _MARK = {"ok": "ok", "warning": "WARNING", "error": "ERROR"}
 
@@ -245,7 +245,7 @@ async def _composed(given: Options, file: SettingsFile) -> AsyncIterator[App]:
         made = not key.exists()
         if not ready:
             database = f"sqlite:///{Path(folder) / 'check.db'}"
-            upgrade(database)
+            bring_up_to_date(database)
         app = await compose(file, ports, database=database, migrate=False)
         if made and not ready:
             key.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from tieout import __version__
 from tieout.cli import (
     approving,
     auditing,
@@ -97,6 +98,12 @@ app = typer.Typer(
 )
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tieout {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _globals(
     context: typer.Context,
@@ -118,6 +125,10 @@ def _globals(
     log_level: Annotated[
         str, typer.Option("--log-level", help=f"{', '.join(logs.LEVELS)}; logs are JSON on standard error.")
     ] = "warning",
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Say which release this is."),
+    ] = False,
 ) -> None:
     if log_level not in logs.LEVELS:
         raise typer.BadParameter(f"{log_level!r}: one of {', '.join(logs.LEVELS)}", param_hint="--log-level")

@@ -13,8 +13,7 @@ from tieout.app import descriptors
 from tieout.cli.session import FINDING, Json, complain, options, print_json, say
 from tieout.masterdata.tables import SHAPES
 from tieout.settings import ConfigurationError
-from tieout.store.database import upgrade
-from tieout.store.revision import newest
+from tieout.store.revision import bring_up_to_date, newest
 
 _HEAD = """\
 # tieout: the configuration. `tieout check` says what is wrong with it, and how to mend it.
@@ -163,7 +162,7 @@ def migrate(context: typer.Context, as_json: Json = False) -> None:
       tieout --database postgresql://tieout@db/tieout migrate
     """
     given = options(context)
-    before = upgrade(given.url(given.file()))
+    before = bring_up_to_date(given.url(given.file()))
     now = newest()
     if as_json:
         print_json({"before": before, "now": now})

@@ -26,8 +26,8 @@ from tieout.engine.commands import CommandRefused
 from tieout.masterdata.rules import RuleErrors
 from tieout.security.keyring import Unreadable
 from tieout.settings import ConfigurationError, SettingsFile
-from tieout.store.database import NEWER, BadDatabase
-from tieout.store.revision import known, newest, present, usable
+from tieout.store.database import BadDatabase
+from tieout.store.revision import NEWER, known, newest, present, usable
 from tieout.store.statements import StoreUnavailable
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import sqlite3
 
 import psycopg
 
-from tieout.store.database import upgrade
+from tieout.store.upgrading import upgrade
 from tieout_lab.bench.setting import Store
 
 DOCUMENTS = 1_000_000

@@ -19,9 +19,9 @@ from tieout.connectors.contract import Forged, Inbound, Malformed
 from tieout.engine import restoring
 from tieout.engine.inbox import accept
 from tieout.ports import Request
-from tieout.store.database import upgrade
 from tieout.store.sqlite import SqliteStore
 from tieout.store.statements import Statement, StoreUnavailable
+from tieout.store.upgrading import upgrade
 from tieout_lab.company import write_company
 from tieout_lab.simulation.history import History
 from tieout_lab.simulation.node import Node

@@ -1,4 +1,4 @@
-"""Alembic's entry: runs on the connection that `database.upgrade` opened."""
+"""Alembic's entry: runs on the connection that `upgrading.upgrade` opened."""
 
 from alembic import context
 
