@@ -134,6 +134,8 @@ class Http:
             return self.blocked(f"{status} {code} {message}".strip())
         if 300 <= status < 400:
             return self.blocked(f"{status}: a redirect to another address was refused")
+        if _unexplained(status, code):
+            return Transient(reason=f"{status} {message}".strip())
         return Rejected(code=code or str(status), message=message)
 
     def blocked(self, message: str) -> Misconfigured:
@@ -157,7 +159,15 @@ class Http:
             raise Failure(self.blocked(f"{status} {code} {message}".strip()))
         if 300 <= status < 400:
             raise Failure(self.blocked(f"{status}: a redirect to another address was refused"))
+        if _unexplained(status, code):
+            raise Failure(Transient(reason=f"{status} {message}".strip()))
         raise Failure(Rejected(code=code or str(status), message=message))
+
+
+def _unexplained(status: int, code: str) -> bool:
+    """Whether a refusal does not say why: a gateway's page, or the vendor's own words cut off. They may have been "not
+    now" (a locked row at Salesforce is a 400; simulation, seed 28). What is not there (404) needs no words."""
+    return not code and status != 404
 
 
 class Tapped:

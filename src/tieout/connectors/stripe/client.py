@@ -228,8 +228,8 @@ class Client:
             )
         if status == 429:
             return self._throttled(response, error)
-        if status in (400, 402, 404):
-            return Rejected(code=code or str(status), message=error.message)
+        if code and status in (400, 402, 404):
+            return Rejected(code=code, message=error.message)
         return self.http.send_status(response, code, error.message)
 
     def _throttled(self, response: Response, error: Error) -> SendOutcome:
