@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from tests.simulation.planting import Change, Swap
 from tieout.engine.commands import execute
 from tieout.store import people as store_people
-from tieout_lab.simulation import judge, world
+from tieout_lab.simulation import judge, profiles, world
 from tieout_lab.simulation.life import Life
+from tieout_lab.simulation.ports import Fate
 
 # What goes into one batch may be refused item by item so often.
 _REFUSED = 0.3
@@ -47,22 +48,39 @@ def one_permit(swap: Swap) -> Change:
     return tight
 
 
+def _month_after_month(swap: Swap) -> None:
+    """Nothing happens but that the months go by, so that invoices come together."""
+
+    async def next_month(self: Life, step: int) -> None:
+        self.done.append("next month")
+        await self._next_month(step)
+
+    swap(Life, "_act", next_month)
+
+
 def slow_erp(swap: Swap) -> Change:
-    """As `one_permit`, and the ERP goes on working for long on every third call: a kill meets one that is out."""
+    """As `one_permit`, month after month; the ERP goes on working for long on every third call, and the hub dies over
+    and over while a call is out and other documents wait."""
     tight = one_permit(swap)
+    _month_after_month(swap)
     honest = Life._blow
 
     def blow(self: Life) -> None:
         honest(self)
         self.world.erp.faults.rates["late"] = 0.3
 
+    def fates(draw: Any, *_: Any) -> list[Fate]:
+        first = Fate(kill_at_write=8 + int(8 * draw("first kill")), write_side="during")
+        later = [Fate(kill_at_write=1 + int(4 * draw("kill", n)), write_side="during") for n in range(10)]
+        return [first, *later]
+
     swap(Life, "_blow", blow)
+    swap(profiles, "fates", fates)
     return tight
 
 
 def out_of_order(swap: Swap) -> Change:
-    """As `one_permit`, month after month, so that invoices come together; and the CRM answers for the records of a call
-    in reversed order."""
+    """As `one_permit`, month after month, and the CRM answers for the records of a call in reversed order."""
     tight = one_permit(swap)
     honest = Life.trouble
 
@@ -70,12 +88,8 @@ def out_of_order(swap: Swap) -> Change:
         honest(self)
         self.world.crm.collections.disorder = ["reversed"] * 10_000
 
-    async def next_month(self: Life, step: int) -> None:
-        self.done.append("next month")
-        await self._next_month(step)
-
     swap(Life, "trouble", trouble)
-    swap(Life, "_act", next_month)
+    _month_after_month(swap)
     return tight
 
 

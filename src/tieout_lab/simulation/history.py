@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 from tieout.ports import Request, Response
@@ -26,9 +27,9 @@ class History:
     def __init__(self) -> None:
         self.wrong: list[str] = []
         self.acknowledged: set[tuple[str, str]] = set()
-        # How many calls of a connection may be out at once, and the documents that are being made: (call, deadline).
+        # How many calls of a connection may be out at once, and the documents that are being made.
         self.budgets: dict[str, int] = {}
-        self._out: dict[str, list[tuple[asyncio.Task[Response], float]]] = defaultdict(list)
+        self._out: dict[str, list[_Making]] = defaultdict(list)
 
     def before(self, database: sqlite3.Connection, unit: Unit) -> list[str]:
         """What would be wrong if this unit were written now."""
@@ -48,16 +49,15 @@ class History:
                     found.append(f"I07 {given['assign_key']}: revision {given['revision']} after {row[0]}")
         return found
 
-    def leaves(self, request: Request, work: asyncio.Task[Response]) -> None:
-        """A call leaves. What makes a document counts until it is answered or its hard deadline is over, even when its
-        sender has died."""
+    def leaves(self, request: Request, work: asyncio.Task[Response], gone: asyncio.Event) -> None:
+        """A call leaves. What makes a document counts until the vendor has done with it or its hard deadline is over,
+        even when its sender has died: one that has nobody left to answer goes on all the same."""
         if not makes_a_document(request) or request.connection not in self.budgets:
             return
         now = asyncio.get_running_loop().time()
-        out = [
-            (call, until) for call, until in self._out[request.connection] if until > now and not call.done()
-        ]
-        out.append((work, now + request.timeout_seconds))
+        making = _Making(gone, now + request.timeout_seconds)
+        work.add_done_callback(making.answered)
+        out = [*(one for one in self._out[request.connection] if one.until > now), making]
         self._out[request.connection] = out
         most = self.budgets[request.connection]
         if len(out) > most:
@@ -68,6 +68,18 @@ class History:
     def promised(self, connection: str, events: tuple[Any, ...]) -> None:
         """A webhook was answered with 2xx: its events are taken in for good."""
         self.acknowledged |= {(connection, event.id) for event in events}
+
+
+@dataclass
+class _Making:
+    """A document that is being made: until when the vendor works on it at most, and whether its client has left."""
+
+    gone: asyncio.Event
+    until: float
+
+    def answered(self, work: asyncio.Task[Response]) -> None:
+        if not work.cancelled() and (work.exception() is None or not self.gone.is_set()):
+            self.until = 0.0
 
 
 class WatchedStore(SqliteStore):

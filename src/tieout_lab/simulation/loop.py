@@ -87,7 +87,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def create_task(self, coro: Any, **given: Any) -> asyncio.Task[Any]:
         task = super().create_task(coro, **given)
-        owner = OWNER.get()
+        # The context that the task will run in: a call at a vendor is not ended with the process that made it.
+        context = given.get("context")
+        owner = OWNER.get() if context is None else context.get(OWNER)
         if owner is not None:
             owner[task] = None
             task.add_done_callback(lambda done: _forget(owner, done))

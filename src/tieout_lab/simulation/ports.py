@@ -243,7 +243,7 @@ class SimulatedTransport:
         process: Process,
         seed: int,
         late_first_byte: Callable[[Request], bool] = lambda _: False,
-        leaves: Callable[[Request, asyncio.Task[Response]], None] = lambda _request, _work: None,
+        leaves: Callable[[Request, asyncio.Task[Response], asyncio.Event], None] = lambda *_: None,
     ) -> None:
         self._twins = twins
         self._leaves = leaves
@@ -290,10 +290,10 @@ class SimulatedTransport:
         loop = asyncio.get_running_loop()
         work = loop.create_task(_call(twin, request, latency, gone), context=outside)
         work.add_done_callback(_seen)
-        self._leaves(request, work)
-        if writes:
-            await self._process.writing("during")
+        self._leaves(request, work, gone)
         try:
+            if writes:
+                await self._process.writing("during")
             async with asyncio.timeout(request.timeout_seconds):
                 # Shielded: a client that gives up does not stop the server.
                 response = await asyncio.shield(work)
