@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
+
 from tests.process.flows import FEBRUARY, clean, do, erp, exceptions, posted, simulated, subscriptions
 from tieout.processes.books import read_books
 
@@ -186,6 +188,49 @@ async def test_a_credit_by_amount_alone_is_spread_over_the_lines(world, people):
     (memo,) = await erp(world, "creditMemo")
     assert memo["total_minor"] == 10_001
     await people.void(first["id"])
+    await agree(world, people)
+
+
+@pytest.mark.parametrize("on_time", [True, False])
+def test_what_was_written_off_and_credited_after_all(on_time):
+    """It was refused: the ERP's invoice has nothing open that a memo could settle. A hub that hears late of both books
+    the same."""
+
+    @simulated()
+    async def play(world, people):
+        await posted(world, people)
+        (first,) = people.invoices()
+        await people.wire(first["customer"], 20_000, [(first["id"], 20_000)])
+        await people.move_to(FEBRUARY)
+        await people.write_off(first["id"])
+        if on_time:
+            await agree(world, people)
+        await people.move_to(MARCH)
+        await people.credit(first["id"], 1_000)
+        await agree(world, people)
+        found = {one["reason"]: one for one in await erp(world) if one["reason"]}
+        assert found["written_off"]["total_minor"] == first["total"] - 20_000
+        assert (found["recovered"]["date"], found["recovered"]["total_minor"]) == ("2026-03-11", 1_073)
+        (applied,) = found["credited"]["applies"]
+        assert (applied["document"], applied["amount_minor"]) == (found["recovered"]["id"], 1_073)
+        assert [found[one]["open_minor"] for one in ("written_off", "recovered", "credited")] == [0, 0, 0]
+
+    play()
+
+
+@simulated()
+async def test_a_void_after_a_write_off_and_a_credit_takes_back_what_is_left(world, people):
+    await posted(world, people)
+    (first,) = people.invoices()
+    await people.move_to(FEBRUARY)
+    await people.write_off(first["id"])
+    await agree(world, people)
+    await people.move_to(MARCH)
+    await people.credit(first["id"], 1_000)
+    await agree(world, people)
+    await people.move_to(APRIL)
+    await people.void(first["id"])
+    await world.rest()
     await agree(world, people)
 
 

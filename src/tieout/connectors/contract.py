@@ -113,7 +113,7 @@ class ListedDocument(Value, frozen=True):
     `written_off`, `issued`, `succeeded`, `pending`) and `transitions` as the kinds of `Invoice.transitions`; the
     ERP says `accounts`: net per ledger account, debit positive, as (account, amount in the document's currency,
     amount in the functional currency). Billing says of an invoice what of the customer's credit balance settled it
-    (`balance_minor`) and what was paid of it after it had been written off (`recovered`, payment by payment)."""
+    (`balance_minor`) and what was paid or credited of it after it had been written off (`recovered`, one by one)."""
 
     id: str
     number: str

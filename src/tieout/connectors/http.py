@@ -166,7 +166,7 @@ class Http:
 
 def _unexplained(status: int, code: str) -> bool:
     """Whether a refusal does not say why: a gateway's page, or the vendor's own words cut off. They may have been "not
-    now" (a locked row at Salesforce is a 400; simulation, seed 28). What is not there (404) needs no words."""
+    now" (a CRM that says 400 of a locked row; simulation, seed 28). What is not there (404) needs no words."""
     return not code and status != 404
 
 

@@ -135,11 +135,15 @@ def _of_invoice(
         # Billing may go on stating what is due after it gave the invoice up; a void ends that.
         unpaid = left - settled.paid.get(invoice.id, 0) + sum(invoice.recovered) - invoice.balance_minor
         lost = invoice.open_minor if invoice.open_minor and invoice.status == "written_off" else unpaid
-        relief = allocate(lost, [left - left_tax, left_tax])[1] if tax_relief and lost > 0 and left_tax else 0
+        shares = [left - left_tax, left_tax]
         if lost > 0:
+            relief = allocate(lost, shares)[1] if tax_relief and left_tax else 0
             found.append(
                 Expected(kind="credit_memo", measure="write-offs", amount_minor=lost, tax_minor=relief)
             )
+            # Billing voids nothing that was paid: what came back before a void was credited.
+            lost -= sum(invoice.recovered)
+            relief = allocate(lost, shares)[1] if tax_relief and left_tax else 0
             left, left_tax = left - lost, left_tax - relief
     if "voided" in transitions and (left or left_tax or len(found) > 1):
         found.append(
@@ -155,7 +159,7 @@ def _of_invoice(
 
 
 def _recoveries(invoice: ListedDocument, shares: list[int], *, tax_relief: bool) -> list[Expected]:
-    """What was paid after the write-off: for each payment a document that takes so much of it back."""
+    """What was paid or credited after the write-off: for each a document that takes so much of it back."""
     return [
         Expected(
             kind="invoice",

@@ -17,7 +17,7 @@ from tieout.finance.credit import attributed
 from tieout.finance.document import credited_lines, document_line, flipped, negated, receivables_document
 from tieout.finance.journal import Ledger, Unpostable, check_amounts, original_date
 
-_DATE_RULES = {"voided": "void date", "written_off": "write-off date", "recovered": "payment date"}
+_DATE_RULES = {"voided": "void date", "written_off": "write-off date", "recovered": "recovery date"}
 
 
 def post_invoice(
@@ -37,7 +37,7 @@ def post_invoice(
 
     `applies_to` are (ERP id, amount) of the documents that a void or write-off settles; `memos` the memos that were
     issued for this invoice and stand: a void reverses only what they left; `open_minor` what was unpaid when it was
-    written off (None: all that the memos left), or what was paid of it afterwards (`recovered`); `payment_terms` the
+    written off (None: all that the memos left), or what settled it afterwards (`recovered`); `payment_terms` the
     CRM's terms, for the ERP's key of them. Raises MissingRule, Unbalanced, Unpostable."""
     check_amounts(
         f"invoice {invoice.number or invoice.ref.id}",
@@ -125,8 +125,10 @@ class _Task:
         return self._loss(amount, credited_lines(self.invoice.lines, memos))
 
     def recovery_lines(self, memos: tuple[CreditMemo, ...], amount_minor: int) -> list[DocumentLine]:
-        """What the write-off took, as far as it was paid after all: bad debt and the tax in it come back."""
-        self.ledger.say("It was paid after it had been written off: so much of the write-off is taken back.")
+        """What the write-off took, as far as it was paid or credited after all: bad debt and its tax come back."""
+        self.ledger.say(
+            "It was settled after it had been written off: so much of the write-off is taken back."
+        )
         return self._loss(amount_minor, credited_lines(self.invoice.lines, memos))
 
     def _write_off_minor(self, memos: tuple[CreditMemo, ...], open_minor: int | None) -> int:

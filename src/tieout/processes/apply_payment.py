@@ -6,9 +6,8 @@ from msgspec.structs import replace
 
 from tieout.canonical.announcement import AppliedPart, PaymentApplied
 from tieout.canonical.ids import Ref
-from tieout.canonical.invoice import CreditMemo, Invoice, Obligation
 from tieout.canonical.party import LegalEntity
-from tieout.canonical.payment import Application, Payment
+from tieout.canonical.payment import Payment
 from tieout.canonical.write import Fields
 from tieout.engine.keys import trace_of
 from tieout.engine.ledger import posted_need
@@ -16,8 +15,8 @@ from tieout.engine.process import process
 from tieout.engine.run import Run
 from tieout.engine.stops import Facts, Ignored, Need, NotYet
 from tieout.finance.cash import post_payment
-from tieout.finance.posting import post_invoice
 from tieout.processes.periods import in_period
+from tieout.processes.recovery import take_back_write_off
 from tieout.processes.routes import customer_at_erp, join_deal
 from tieout.processes.write_back import show_at_billing
 
@@ -93,45 +92,9 @@ async def _applications(
             missing.append(Need(key=key, what=what, on_lane=str(part.invoice), producer=part.invoice))
         else:
             if part.after_write_off:
-                document = await _recovered(run, part, entity, customer)
+                source = replace(part.invoice, kind="invoice_payment", id=part.id)
+                document = await take_back_write_off(
+                    run, part.invoice, source, part.amount_minor, part.applied_at, entity, customer
+                )
             settled[document] = settled.get(document, 0) + part.amount_minor
     return tuple(sorted(settled.items())), missing
-
-
-async def _recovered(run: Run, part: Application, entity: LegalEntity, customer: str) -> str:
-    """A written-off invoice was paid after all: the document that takes so much of the write-off back on the day of the
-    payment, and that the payment then settles. The invoice and its write-off stay as they stand. Answers its ERP id."""
-    source = replace(part.invoice, kind="invoice_payment", id=part.id)
-    standing = run.standing(entity.erp, "invoice.recover", source)
-    if standing is not None:
-        # As it was frozen: what is credited or renamed afterwards does not change it.
-        receipt = await run.settled(standing, Facts(amount_minor=part.amount_minor, entity=entity.code))
-        await run.posted(entity.erp, "invoice.create", receipt, source=source, obligation="invoice.recover")
-        return receipt.external_id
-    invoice = await run.read(Invoice, part.invoice)
-    memos = [
-        await run.read(CreditMemo, replace(part.invoice, kind="credit_memo", id=id_)) for id_ in invoice.memos
-    ]
-    facts = Facts(
-        amount_minor=part.amount_minor, currency=invoice.currency, entity=entity.code, number=invoice.number
-    )
-    posting = run.posting(
-        post_invoice,
-        invoice,
-        Obligation(kind="recovered", subject=source, occurred_at=part.applied_at),
-        entity,
-        customer,
-        run.masterdata,
-        memos=tuple(memos),
-        open_minor=part.amount_minor,
-    )
-    if posting.write is None:
-        raise Ignored(posting.explanation[0])
-    # Under the invoice's own number it would look like the invoice, made twice.
-    write = replace(posting.write, number=part.id)
-    write = await in_period(run, entity, write, None)
-    receipt = await run.create(
-        entity.erp, "invoice.create", write, source=source, obligation="invoice.recover", facts=facts
-    )
-    await run.posted(entity.erp, "invoice.create", receipt, source=source, obligation="invoice.recover")
-    return receipt.external_id

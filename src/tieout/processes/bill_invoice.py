@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from tieout.canonical.ids import Ref
-from tieout.canonical.invoice import CreditMemo, Invoice, Obligation
+from tieout.canonical.invoice import Invoice, Obligation
 from tieout.canonical.outcome import Receipt
 from tieout.canonical.party import LegalEntity
 from tieout.engine.process import process
@@ -14,6 +12,7 @@ from tieout.engine.stops import Facts, Ignored
 from tieout.finance.posting import post_invoice
 from tieout.processes.balance import credit_was_used, settle_with_credit
 from tieout.processes.periods import in_period
+from tieout.processes.recovery import after_write_off, applied_minor, memos_of
 from tieout.processes.routes import account_of, customer_at_erp
 from tieout.processes.write_back import show_at_billing, show_at_crm
 
@@ -59,6 +58,11 @@ async def _make_good(
     facts = _facts(invoice, entity)
     standing = run.standing(entity.erp, name, invoice.ref)
     rest = open_minor(invoice) if due.kind != "finalised" else 0
+    memos = await memos_of(run, invoice) if due.kind != "finalised" and standing is None else ()
+    if due.kind == "written_off":
+        # What was credited later took nothing off what was open then.
+        rest += sum(applied_minor(memo) for memo in memos if after_write_off(memo, invoice))
+        memos = tuple(memo for memo in memos if not after_write_off(memo, invoice))
     gone = "written_off" in (kind for kind, at in invoice.transitions if at <= due.occurred_at)
     # What was written off before is settled already: a void then settles nothing more.
     settles = due.kind == "written_off" or (due.kind == "voided" and not gone)
@@ -67,8 +71,6 @@ async def _make_good(
         # Made good as things stood then: what is open has changed since, by this very document.
         receipt = await run.settled(standing, facts)
     else:
-        memos = [replace(invoice.ref, kind="credit_memo", id=id_) for id_ in invoice.memos]
-        memos = memos if due.kind != "finalised" else []
         posting = run.posting(
             post_invoice,
             invoice,
@@ -77,7 +79,7 @@ async def _make_good(
             customer,
             run.masterdata,
             applies_to=applied,
-            memos=tuple([await run.read(CreditMemo, memo) for memo in memos]),
+            memos=memos,
             open_minor=rest if due.kind != "finalised" else None,
         )
         if posting.write is None:

@@ -11,6 +11,7 @@ from tieout.engine.stops import Facts, Ignored, Need, NotYet
 from tieout.finance.credit import post_credit_memo
 from tieout.processes.balance import settle_with_credit
 from tieout.processes.periods import in_period
+from tieout.processes.recovery import after_write_off, applied_minor, take_back_write_off
 from tieout.processes.routes import customer_at_erp
 from tieout.processes.write_back import show_at_billing
 
@@ -31,6 +32,10 @@ async def credit_invoice(run: Run, ref: Ref) -> None:
         amount_minor=memo.total_minor, currency=memo.currency, entity=entity.code, number=memo.number
     )
     applied = applied_minor(memo)
+    if applied and after_write_off(memo, invoice):
+        corrected = await take_back_write_off(
+            run, memo.invoice, ref, applied, memo.issued_at, entity, customer
+        )
     posting = run.posting(
         post_credit_memo,
         memo,
@@ -55,12 +60,6 @@ async def credit_invoice(run: Run, ref: Ref) -> None:
         await _take_back(run, memo, invoice, customer)
         shown = "voided"
     await show_at_billing(run, ref, receipt, shown)
-
-
-def applied_minor(memo: CreditMemo) -> int:
-    """What of a memo settles its invoice: all but what is refunded, kept as balance, or returned elsewhere."""
-    returned = sum(amount for _, amount in memo.refunds) + memo.to_balance_minor + memo.out_of_band_minor
-    return memo.total_minor - returned
 
 
 async def _posted_invoice(run: Run, invoice: Ref, erp: str) -> str:

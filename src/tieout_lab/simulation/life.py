@@ -253,7 +253,7 @@ class Life:
             (e, one)
             for e in ("us", "jp")
             for one in self.people.invoices(e)
-            if one["status"] in ("open", "paid")
+            if one["status"] in ("open", "paid", "uncollectible")
         ]
         if invoices:
             entity, one = self.choose(invoices, "credit", step)

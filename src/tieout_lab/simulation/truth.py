@@ -143,13 +143,22 @@ class Truth:
         ]
         credited = sum(int(note["total"]) for note in memos)
         paid = int(invoice["amount_paid"]) - sum(int(part["amount_paid"]) for part in recovered)
+        # What still is bad debt: a credit note takes its part of it back.
         lost = total - credited - paid - max(_balance_used(invoice), 0)
-        if moments["marked_uncollectible_at"] and lost:
-            when = moments["marked_uncollectible_at"]
-            yield self._of(entity, "creditMemo", "written_off", invoice, lost, None, when)
+        given_up = moments["marked_uncollectible_at"]
+        if given_up:
+            late = [note for note in memos if note["created"] >= given_up]
+            # What was credited once everything was paid took nothing off the write-off.
+            lost += sum(int(note["post_payment_amount"]) for note in memos)
+            for note in late:
+                if amount := int(note["pre_payment_amount"]):
+                    yield self._of(entity, "invoice", "recovered", invoice, amount, None, note["created"])
+            written_off = lost + sum(int(note["pre_payment_amount"]) for note in late)
+            if written_off:
+                yield self._of(entity, "creditMemo", "written_off", invoice, written_off, None, given_up)
         # What was written off before has left the books already.
-        rest = total - credited - (lost if moments["marked_uncollectible_at"] else 0)
-        if moments["voided_at"] and (rest or moments["marked_uncollectible_at"]):
+        rest = total - credited - (lost if given_up else 0)
+        if moments["voided_at"] and (rest or given_up):
             yield self._of(entity, "creditMemo", "voided", invoice, rest, None, moments["voided_at"])
 
     @staticmethod

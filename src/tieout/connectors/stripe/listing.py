@@ -126,7 +126,7 @@ class Listing:
                 status=INVOICE_STATUS.get(invoice.status or "", "pending"),
                 open_minor=remaining,
                 balance_minor=balance_used(invoice),
-                recovered=tuple(recovered),
+                recovered=(*recovered, *await self._books.credited_late(invoice)),
             )
 
     async def _credits(self) -> AsyncIterator[ListedDocument]:

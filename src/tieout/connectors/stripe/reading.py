@@ -115,11 +115,28 @@ class Books:
             mapped = replace(mapped, recovered_minor=sum(await self.recovered(id, lane)))
         if not mapped.credited_minor or {kind for kind, _ in mapped.transitions} <= {"finalised"}:
             return mapped
-        query = [("invoice", id)]
+        return replace(mapped, memos=tuple(note.id for note in await self._standing_notes(id, lane)))
+
+    async def _standing_notes(self, invoice: str, lane: str) -> list[wire.CreditNote]:
         notes = await self._client.every(
-            wire.CreditNote, "/v1/credit_notes", query, operation="credit_note.list", lane=lane
+            wire.CreditNote,
+            "/v1/credit_notes",
+            [("invoice", invoice)],
+            operation="credit_note.list",
+            lane=lane,
         )
-        return replace(mapped, memos=tuple(note.id for note in notes if note.status != "void"))
+        return [note for note in notes if note.status != "void"]
+
+    async def credited_late(self, invoice: wire.Invoice) -> list[int]:
+        """What credit notes took off an invoice after it had been written off, note by note, in minor units."""
+        given_up = invoice.status_transitions.marked_uncollectible_at
+        if given_up is None or not invoice.pre_payment_credit_notes_amount:
+            return []
+        return [
+            minor(note.pre_payment_amount, note.currency)
+            for note in await self._standing_notes(invoice.id, "")
+            if note.pre_payment_amount and given_up <= (note.effective_at or note.created)
+        ]
 
     async def recovered(self, invoice: str, lane: str) -> list[int]:
         """What was paid of an invoice after it had been written off, payment by payment, in minor units."""

@@ -236,6 +236,9 @@ class Tables:
         taxes_from = max(details, default=0)
         sale = document.type in ("invoice", "creditMemo")
         posted = document.gl or self._unposted(document)
+        if document.type != "journalEntry" and not any(posting.line == 0 for posting in posted):
+            # The ledger has no line of nothing; a transaction has its main line, whatever its total.
+            posted = [Posting(0, document.receivables, 0, 0), *posted]
         for position, posting in enumerate(posted):
             line = details.get(posting.line) if posting.line or not sale else None
             main = posting.line == 0 and document.type != "journalEntry"
