@@ -636,7 +636,7 @@ SANDBOX = {"totalSize": 1, "done": True, "records": [{"Id": "00DRM000000abcdEAA"
         (canned("<html>503</html>", 503), OutcomeUnknown),
         (canned("", 503, retry_after="5"), Transient),
         (canned("", 302, location="https://elsewhere.example/"), Misconfigured),
-        (canned([], 400), Rejected),
+        (canned([], 400), Transient),
     ],
 )
 async def test_answers_to_an_upsert(answer: Any, outcome: type) -> None:
