@@ -96,10 +96,11 @@ FindOutcome: TypeAlias = Found | Absent | Inconclusive
 
 
 class Failure(Exception):
-    """A read that did not succeed: carries the outcome that says what happens next."""
+    """A read that did not succeed: carries the outcome that says what happens next. As a text it is that outcome's
+    words."""
 
     def __init__(self, outcome: Transient | RateLimited | Rejected | Misconfigured) -> None:
-        super().__init__(str(outcome))
+        super().__init__(outcome.message if isinstance(outcome, Rejected | Misconfigured) else outcome.reason)
         self.outcome = outcome
 
 

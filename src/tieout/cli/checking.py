@@ -263,10 +263,7 @@ async def _connection(app: App, connection: Connection) -> list[Finding]:
     try:
         checked = await api.check()
     except Failure as failure:
-        return [
-            *findings,
-            Finding(level="error", subject=connection.name, message=str(failure.outcome), remedy="try again"),
-        ]
+        return [*findings, _unread(connection.name, failure)]
     named = [
         one
         if one.subject.startswith(connection.name)
@@ -365,8 +362,5 @@ def _money(app: App) -> list[tuple[str, str]]:
 
 
 def _unread(subject: str, failure: Failure) -> Finding:
-    outcome = failure.outcome
-    message = getattr(outcome, "message", "") or getattr(outcome, "reason", "")
-    return Finding(
-        level="error", subject=subject, message=message, remedy=getattr(outcome, "remedy", "") or "try again"
-    )
+    remedy = getattr(failure.outcome, "remedy", "") or "try again"
+    return Finding(level="error", subject=subject, message=str(failure), remedy=remedy)

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tieout.app import App, compose, database_url, read_settings, system_ports
-from tieout.canonical.outcome import Failure, Misconfigured, RateLimited, Transient
+from tieout.canonical.outcome import Failure, Misconfigured
 from tieout.cli.lock import only_instance
 from tieout.cli.mark import mark_file, refuse_older
 from tieout.engine.asking import Answer, ask_and_wait, worker_alive
@@ -195,8 +195,7 @@ def guarded(main: Callable[[], None]) -> int:
         main()
     except Failure as failure:
         outcome = failure.outcome
-        said = outcome.reason if isinstance(outcome, Transient | RateLimited) else outcome.message
-        complain(said + (f"; {outcome.remedy}" if isinstance(outcome, Misconfigured) else ""))
+        complain(str(failure) + (f"; {outcome.remedy}" if isinstance(outcome, Misconfigured) else ""))
         return FINDING
     except EXPECTED as error:
         complain(str(error))

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from tieout.canonical.model import Value
-from tieout.canonical.outcome import Failure, Misconfigured, NotFound, Rejected
+from tieout.canonical.outcome import Failure, NotFound
 from tieout.connectors.contract import (
     Behaviour,
     Certification,
@@ -137,7 +137,7 @@ async def _run(probe: Probe) -> Verdict:
     try:
         return await probe.run()
     except Failure as failure:
-        return untestable(_words(failure))
+        return untestable(str(failure))
     except NotFound as missing:
         return untestable(f"not found: {missing}")
     except TransportError as error:
@@ -145,11 +145,6 @@ async def _run(probe: Probe) -> Verdict:
     except (LookupError, ValueError, TypeError, AttributeError) as error:
         # An answer of a shape that the probe does not know proves nothing about the behaviour.
         return untestable(f"an answer that the probe cannot read ({type(error).__name__}: {error})")
-
-
-def _words(failure: Failure) -> str:
-    outcome = failure.outcome
-    return outcome.message if isinstance(outcome, Misconfigured | Rejected) else outcome.reason
 
 
 def _by_behaviour(certification: Certification) -> Mapping[str, Probe]:

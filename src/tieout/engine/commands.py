@@ -327,8 +327,9 @@ async def _enable_receiver(hub: Hub, arguments: Mapping[str, Any], actor: str) -
 
 async def _report_usage(hub: Hub, arguments: Mapping[str, Any], actor: str) -> dict[str, Any]:
     """Take rows of usage, all or none; each is reported by a run of its own."""
+    name = str(arguments["connection"])
     try:
-        name, rows = str(arguments["connection"]), usage.rows_of(arguments["rows"])
+        rows = usage.rows_of(arguments["rows"])
         audit = _audit(
             hub, actor, "usage.report", name, f"{len(rows)} rows of {arguments.get('file', '')}"[:500]
         )
@@ -336,7 +337,8 @@ async def _report_usage(hub: Hub, arguments: Mapping[str, Any], actor: str) -> d
     except (msgspec.ValidationError, usage.Unfit) as error:
         raise CommandRefused(str(error)) from error
     except Failure as failure:
-        raise CommandRefused(f"billing cannot be asked now: {failure}") from failure
+        remedy = "nothing was taken in: report the file again once it answers"
+        raise CommandRefused(f"{name} was asked about the rows: {failure}; {remedy}") from failure
 
 
 COMMANDS: dict[str, Command] = {

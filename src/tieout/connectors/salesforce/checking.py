@@ -243,5 +243,4 @@ def failed(subject: str, error: Failure) -> Finding:
     outcome = error.outcome
     if isinstance(outcome, Misconfigured):
         return Finding(level="error", subject=subject, message=outcome.message, remedy=outcome.remedy)
-    message = getattr(outcome, "reason", "") or getattr(outcome, "message", "")
-    return Finding(level="error", subject=subject, message=message, remedy="try again later")
+    return Finding(level="error", subject=subject, message=str(error), remedy="try again later")

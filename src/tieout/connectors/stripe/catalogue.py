@@ -105,9 +105,7 @@ class Directory:
         return (signed_in, await self._version(), *await self._scopes(), *await self._webhooks())
 
     def _finding(self, subject: str, failure: Failure, remedy: str) -> Finding:
-        outcome = failure.outcome
-        message = getattr(outcome, "message", "") or getattr(outcome, "reason", "")
-        return Finding(level="error", subject=subject, message=message, remedy=remedy)
+        return Finding(level="error", subject=subject, message=str(failure), remedy=remedy)
 
     async def _version(self) -> Finding:
         wanted = self._config.api_version

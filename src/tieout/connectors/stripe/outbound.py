@@ -176,9 +176,7 @@ class Outbox:
         try:
             found = await self._with_key(operation, write, keys.document, sent_at)
         except Failure as failure:
-            outcome = failure.outcome
-            reason = getattr(outcome, "reason", "") or getattr(outcome, "message", "")
-            return Inconclusive(reason=reason, ask_again_at=getattr(outcome, "retry_at", None))
+            return Inconclusive(reason=str(failure), ask_again_at=getattr(failure.outcome, "retry_at", None))
         if not found:
             return Absent(conclusive_at=conclusive_at(sent_at, self.operations[operation]))
         first, *others = sorted(found.values(), key=lambda thing: (thing.created, thing.id))
