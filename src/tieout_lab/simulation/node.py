@@ -83,9 +83,9 @@ class Node:
             self.app.hub.policy = replace(
                 self.app.hub.policy,
                 command_poll_real_seconds=60.0,
-                claim_poll_real_seconds=10.0,
-                permit_poll_real_seconds=30.0 if len(world.nodes) == 1 else 10.0,
-                stranger_poll_real_seconds=30.0 if len(world.nodes) == 1 else 10.0,
+                claim_poll_real_seconds=20.0,
+                permit_poll_real_seconds=30.0,
+                stranger_poll_real_seconds=30.0,
                 gauge_real_seconds=3600.0,
                 seal_seconds=120,
                 # Deaths are drawn here, whatever the process had in hand.

@@ -19,6 +19,8 @@ from tieout_lab.simulation.world import SimulatedWorld
 _BEGIN = datetime(2026, 1, 10, 20, tzinfo=UTC)
 # The master data of the outside systems is older than any delay after which it is seen.
 _OLD_SECONDS = 120
+# Renewing and polling is most of what a quiet hour costs: nearer to the hub's own 120 s than a test would need.
+_LEASE_SECONDS, _POLL_SECONDS = 60, 30
 
 
 @dataclass
@@ -66,14 +68,12 @@ async def _live(plan: Plan, change: Callable[[Any], None] | None, given: dict[st
     seed, chosen = plan.seed, profiles.profile(plan.faults)
     un_keyed = draw(seed, "un-keyed") < chosen.un_keyed and "un-keyed" not in plan.without
     workers = plan.workers or 1 + int(draw(seed, "workers") * 4)
-    # Renewing and polling is most of what a quiet hour costs: the longer lives come nearer to the hub's own 120 s.
-    lease_seconds, poll_seconds = (60, 30) if plan.days else (30, 15)
     world = SimulatedWorld(
         seed,
         enforce_keys=not un_keyed,
-        poll_seconds=poll_seconds,
+        poll_seconds=_POLL_SECONDS,
         workers=workers,
-        lease_seconds=lease_seconds,
+        lease_seconds=_LEASE_SECONDS,
         **given,
     )
     world.erp.faults.enforce_keys = not un_keyed
