@@ -23,6 +23,7 @@ from tests.process.flows import (
     subscriptions,
     two_zones,
 )
+from tieout.engine import housekeeping
 from tieout.engine.dry_run import forecast
 from tieout.processes.trace import tell_trace
 from tieout_lab.simulation.business import LINES
@@ -122,6 +123,24 @@ async def test_days_begin_where_the_legal_entity_is(world, people):
     found = {one["subsidiary"]: (one["date"], one["period"]) for one in await erp(world, "invoice")}
     assert found == {"1": ("2026-01-31", "Jan 2026"), "2": ("2026-02-01", "Feb 2026")}
     await clean(world)
+
+
+@simulated()
+async def test_what_is_approved_first_is_seen_however_much_waits_before_it(world, people):
+    """Only the oldest thousand were ever asked about: behind those that nobody approves the others stayed unseen."""
+    for name in ("Ichi", "Ni", "San"):
+        await people.sell(await people.customer(name, "jp"), "jp")
+        await world.rest()
+    *before, last = await erp(world, "invoice")
+    assert [one["posted"] for one in (*before, last)] == [False, False, False]
+    await world.act("netsuite", "approve", id=last["id"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(housekeeping, "_UNPOSTED_AT_ONCE", 1)
+        patch.setattr(housekeeping, "_UNPOSTED_PAGES", 1)
+        await world.rest()
+        await asyncio.sleep(90)
+        states = await sql(world, "SELECT status FROM documents WHERE kind = 'invoice' ORDER BY created_at")
+    assert [state for (state,) in states] == ["CREATED", "CREATED", "POSTED"]
 
 
 @simulated()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -44,6 +44,8 @@ _CATCH_UP_SECONDS = 30
 _fields: msgspec.json.Decoder[dict[str, FieldValue]] = msgspec.json.Decoder(dict[str, FieldValue])
 # How long after a doubtful assign its target is read back: longer than any vendor works on a request.
 _READ_BACK_MICROS = 900_000_000
+# So many documents to a question whether they are posted by now, and so many questions in a round.
+_UNPOSTED_AT_ONCE, _UNPOSTED_PAGES = 1000, 5
 _STATUS = {"posted": "POSTED", "post_rejected": "POST_REJECTED", "withdrawn": "WITHDRAWN"}
 
 
@@ -59,6 +61,8 @@ class Housekeeping:
         self._stopping = asyncio.Event()
         # Lanes that seem to be strays, by (lane, fence): since which real moment.
         self._strays_since: dict[tuple[str, int], int] = {}
+        # The last document, by its moment and key, that was asked about in this turn through all that are not posted.
+        self._asked_until: tuple[int, str] = (0, "")
 
     async def run(self) -> None:
         """All loops, until `stop` or until the lease is lost."""
@@ -221,15 +225,25 @@ class Housekeeping:
             self.worker.wake()
 
     async def statuses(self) -> None:
-        """Ask which of the created documents are posted by now, many in one call."""
-        rows = await self.hub.store.fetch(documents.UNPOSTED, {"limit": 1000})
+        """Ask which of the created documents are posted by now, many in one call, and all of them in turn: what was
+        approved first need not be what was made first."""
+        for _ in range(_UNPOSTED_PAGES):
+            moment, key = self._asked_until
+            asked = {"created_at": moment, "effect_key": key, "limit": _UNPOSTED_AT_ONCE}
+            rows = await self.hub.store.fetch(documents.UNPOSTED, asked)
+            await self._ask_of([document_of(row[:-1]) for row in rows])
+            if len(rows) < _UNPOSTED_AT_ONCE:
+                self._asked_until = (0, "")
+                return
+            self._asked_until = (rows[-1][-1], str(rows[-1][0]))
+
+    async def _ask_of(self, unposted: Sequence[DocumentRow]) -> None:
         by_kind: dict[tuple[str, str], list[DocumentRow]] = defaultdict(list)
-        for row in rows:
-            document = document_of(row)
+        for document in unposted:
             by_kind[document.connection, document.kind].append(document)
         for (name, kind), group in by_kind.items():
             api = self.hub.connection(name).api
-            if not isinstance(api, StatusReader):
+            if not isinstance(api, StatusReader) or not self.permits.first(name):
                 continue
             try:
                 known = await api.statuses(kind, tuple(document.external_id for document in group))

@@ -41,6 +41,13 @@ class Permits:
         self._shrunk_at: dict[str, int] = {}
         # Calls of a process that is gone, by the real moment until which the vendor may still count them.
         self._left_out: dict[str, list[int]] = {}
+        # The connections that this worker is the first of the living to run the lanes of.
+        self._first: frozenset[str] = frozenset()
+
+    def first(self, name: str) -> bool:
+        """Whether this worker is the one that asks a connection what one alone should ask. Now and then nobody is, or
+        two are, for as long as it takes to look who lives."""
+        return name in self._first
 
     async def join(self, *, alone: bool) -> None:
         """Take the first slices. `alone`: no other process can be alive (it would hold the database file), so that what
@@ -72,10 +79,13 @@ class Permits:
         serves = {row[0]: row[4] for row in alive}
         workers = sorted({self.lease.worker, *serves})
         await self._adapt()
+        first = set()
         for name, budget in self.hub.budgets.items():
             allowed = self._allowed[name]
             group = self.hub.groups.connections.get(name, "")
             near = [one for one in workers if not group or runs(serves.get(one, "*"), group)]
+            if near and near[0] == self.lease.worker:
+                first.add(name)
             fair = _fair(allowed, workers, self.lease.worker, real_now, near)
             held = self._held.get(name, 0)
             # Less at once; more as far as the others have left room.
@@ -83,6 +93,7 @@ class Permits:
             await self._hold(name, budget, fair if fair <= held else room)
             left_out = sum(until > real_now for until in self._left_out.get(name, ()))
             budget.resize(max(min(fair, self._held.get(name, 0)) - left_out, 0), len(workers))
+        self._first = frozenset(first)
 
     async def _adapt(self) -> None:
         """What each connection takes at present, over all workers: halved by a refusal, ten seconds give one back."""

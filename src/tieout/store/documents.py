@@ -52,8 +52,8 @@ OF_SOURCE = Statement(
 )
 UNPOSTED = Statement(
     "documents.unposted",
-    f"""SELECT {COLUMNS} FROM documents WHERE status = 'CREATED' AND verified_at IS NOT NULL ORDER BY
-       created_at LIMIT :limit""",
+    f"""SELECT {COLUMNS}, created_at FROM documents WHERE status = 'CREATED' AND verified_at IS NOT NULL
+       AND (created_at, effect_key) > (:created_at, :effect_key) ORDER BY created_at, effect_key LIMIT :limit""",
     returns=True,
 )
 ALL = Statement("documents.all", f"SELECT {COLUMNS} FROM documents ORDER BY created_at", returns=True)
