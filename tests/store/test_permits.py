@@ -104,11 +104,13 @@ async def test_one_of_the_living_asks_what_one_alone_should_ask(start: Any) -> N
     await second.begin()
     await settle(first, second)
     assert [one.permits.first("erp") for one in (first, second)] == [True, False]
+    assert [one.permits.leads for one in (first, second)] == [True, False]
     first.clock.micros = LATER + 1  # the lease of both is over; "b" has joined anew
     await second.store.commit([(lanes.LEAVE, {"worker": "b"})])
     await join(second.store, "b", until=LATER * 2)
     await second.permits.share()
     assert second.permits.first("erp")
+    assert second.permits.leads
 
 
 async def test_a_dead_workers_slice_is_free_when_its_lease_ends(start: Any) -> None:

@@ -41,7 +41,8 @@ class Permits:
         self._shrunk_at: dict[str, int] = {}
         # Calls of a process that is gone, by the real moment until which the vendor may still count them.
         self._left_out: dict[str, list[int]] = {}
-        # The connections that this worker is the first of the living to run the lanes of.
+        # Whether this worker is the first of the living, and the connections whose lanes it is the first to run.
+        self.leads = False
         self._first: frozenset[str] = frozenset()
 
     def first(self, name: str) -> bool:
@@ -93,7 +94,7 @@ class Permits:
             await self._hold(name, budget, fair if fair <= held else room)
             left_out = sum(until > real_now for until in self._left_out.get(name, ()))
             budget.resize(max(min(fair, self._held.get(name, 0)) - left_out, 0), len(workers))
-        self._first = frozenset(first)
+        self.leads, self._first = workers[0] == self.lease.worker, frozenset(first)
 
     async def _adapt(self) -> None:
         """What each connection takes at present, over all workers: halved by a refusal, ten seconds give one back."""
