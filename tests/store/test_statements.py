@@ -15,7 +15,7 @@ _BYTES = frozenset({"body", "request", "fields", "wrapped"})
 _NUMBERS = frozenset(
     """now limit seq fence hints attempts due_at deadline_at real_now long_ago until after number at occurred_at
     received_at started_at ended_at attempt epoch looks absent_from total_minor tax_minor amount_minor posted revision
-    verify_at value pid before since most held backup_taken_at restored_at listed_seq began step""".split()
+    verify_at value pid before since most held backup_taken_at restored_at listed_seq began step created_at""".split()
 )
 _TEXT_NUMBERS = frozenset({"documents.created", "documents.verified", "exceptions.open", "needs.meet"})
 
