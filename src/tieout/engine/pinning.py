@@ -86,7 +86,7 @@ class Held:
     @property
     def reason(self) -> str:
         """Why, in words."""
-        return self.outcome.message if isinstance(self.outcome, Misconfigured) else self.outcome.reason
+        return str(Failure(self.outcome))
 
 
 def inner(connection: Connection) -> Any:

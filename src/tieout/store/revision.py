@@ -44,8 +44,9 @@ def known(revision: str) -> bool:
 def bring_up_to_date(url: str) -> str:
     """Bring the tables to this release's revision unless it can work with them as they are; answers the revision
     before. Raises BadDatabase."""
-    if usable(url):
-        return present(url)
+    there = present(url)
+    if _fit(url, there):
+        return there
     from tieout.store.upgrading import upgrade
 
     return upgrade(url)
@@ -54,7 +55,10 @@ def bring_up_to_date(url: str) -> str:
 def usable(url: str) -> bool:
     """Whether this release can work with the tables as they are: its own, or a newer release's that say so. Raises
     BadDatabase."""
-    there = present(url)
+    return _fit(url, present(url))
+
+
+def _fit(url: str, there: str) -> bool:
     return there == newest() or (bool(there) and not known(there) and beside(url))
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from alembic import command
 from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
 from tieout.store.database import BadDatabase, scheme_of
-from tieout.store.revision import DECLARED, MIGRATIONS, NEWER, beside
+from tieout.store.revision import DECLARED, MIGRATIONS, NEWER, beside, known, newest
 
 # The oldest revision whose release may work on beside this one's tables, which it finds in the database when it has no
 # migration to them: they only added to its own. A migration that takes something away names itself here.
@@ -34,8 +33,6 @@ def upgrade(url: str, revision: str = "head") -> str:
     config = _alembic(url)
     engine = create_engine(config.get_main_option("sqlalchemy.url") or "")
     try:
-        scripts = ScriptDirectory.from_config(config)
-        newest = scripts.get_current_head() or ""
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
                 connection.execute(_ONE_AT_A_TIME)
@@ -43,13 +40,13 @@ def upgrade(url: str, revision: str = "head") -> str:
             if inspect(connection).has_table("alembic_version"):
                 row = connection.execute(text("SELECT version_num FROM alembic_version")).first()
                 before = row[0] if row else ""
-            if before and before not in {script.revision for script in scripts.walk_revisions()}:
+            if before and not known(before):
                 if not beside(url):
                     raise BadDatabase(f"the database is {NEWER.format(there=before)}")
                 return before
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
-            if revision in ("head", newest) and before != newest:
+            if revision in ("head", newest()) and before != newest():
                 connection.execute(_DECLARE, {"name": DECLARED, "since": int(COMPATIBLE_SINCE)})
     except Exception as error:
         if isinstance(error, BadDatabase):

@@ -141,15 +141,14 @@ class Truth:
             for n in objects.get("credit_notes", [])
             if n["invoice"] == invoice["id"] and n["status"] != "void"
         ]
-        credited = sum(int(note["total"]) for note in memos)
+        # What was credited once everything was paid took nothing off what was open.
+        credited = sum(int(note["pre_payment_amount"]) for note in memos)
         paid = int(invoice["amount_paid"]) - sum(int(part["amount_paid"]) for part in recovered)
         # What still is bad debt: a credit note takes its part of it back.
         lost = total - credited - paid - max(_balance_used(invoice), 0)
         given_up = moments["marked_uncollectible_at"]
         if given_up:
             late = [note for note in memos if note["created"] >= given_up]
-            # What was credited once everything was paid took nothing off the write-off.
-            lost += sum(int(note["post_payment_amount"]) for note in memos)
             for note in late:
                 if amount := int(note["pre_payment_amount"]):
                     yield self._of(entity, "invoice", "recovered", invoice, amount, None, note["created"])
