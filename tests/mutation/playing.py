@@ -30,7 +30,8 @@ import pytest
 from tests.mutation.mutants import Mutant
 
 ROOT = Path(__file__).resolve().parents[2]
-_ARGUMENTS = ("-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist")
+# Rewriting assertions would complain of every plugin that has been imported already, and nobody reads what they say.
+_ARGUMENTS = ("-q", "--no-header", "--tb=no", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist")
 _MEMORY_BYTES = 4 * 2**30
 OUR_OWN = ("tieout", "tieout_lab", "tests", "conftest")
 
@@ -161,8 +162,11 @@ def read_watch(answer: Path) -> tuple[list[Watched], list[str]]:
 
 
 def import_all(modules: Sequence[str]) -> None:
-    """Import what the tests will import, so that every child has it."""
+    """Import what the tests will import, so that every child has it. What is private is left to who owns it: `_asyncio`
+    before `asyncio` gave every child an event loop that did not know its own tasks."""
     for name in modules:
+        if name.startswith("_"):
+            continue
         try:
             importlib.import_module(name)
         except Exception:
