@@ -30,14 +30,23 @@ from tests.mutation.playing import (
 
 ENGINE = ROOT / "src" / "tieout" / "engine"
 _REPORT = ROOT / "docs" / "mutation.md"
-# What can kill a mutant: the quick tests of the engine and of the store on SQLite, whole flows, a few simulated lives.
+# What can kill a mutant: the tests of the engine, of the store on SQLite and of whole flows, a few simulated lives. Not
+# what takes minutes (crash points, outages), nor what starts processes: nobody sees which lines those run.
+_PROCESS = (
+    "announcements bad_input buffer credits crm_write_back customer_balance disk_full erp_late_success fault_matrix feeds "
+    "groups hostile in_doubt invariants late_deals leases order_sources order_to_cash outage outbound_messages quiet "
+    "restored settlements strangers usage usage_command web_hooks web_pages web_trace"
+)
 TESTS = (
     "tests/unit/engine",
-    "tests/unit/test_restored_command.py",
     "tests/store",
-    "tests/process/test_invariants.py",
-    "tests/process/test_in_doubt.py",
     "tests/mutation/lives.py",
+    "tests/unit/test_restored_command.py",
+    "tests/unit/test_usage_command.py",
+    "tests/golden",
+    "tests/conformance/test_certification.py",
+    "tests/conformance/test_webhooks_out.py",
+    *(f"tests/process/test_{name}.py" for name in _PROCESS.split()),
 )
 _WATCH_SECONDS = 900.0
 _SAID = (
