@@ -16,7 +16,7 @@ from typing import Any
 
 from tieout_lab.simulation import judge, profiles
 from tieout_lab.simulation.business import ACCOUNT, LINES, YEN_LINES, Business
-from tieout_lab.simulation.ports import NodeClock, draw
+from tieout_lab.simulation.ports import VirtualClock, draw
 from tieout_lab.simulation.world import SimulatedWorld, Unquiet
 
 _TICK_SECONDS = 10.0
@@ -94,7 +94,7 @@ class Life:
     def _clocks(self) -> None:
         loop, troubles = asyncio.get_running_loop(), self.world.troubles
 
-        def set_back(clock: NodeClock, seconds: float) -> None:
+        def set_back(clock: VirtualClock, seconds: float) -> None:
             clock.ahead_seconds -= seconds
             troubles["clock.back"] += 1
 

@@ -14,12 +14,12 @@ from tieout_lab.simulation.history import WatchedStore
 from tieout_lab.simulation.loop import OWNER
 from tieout_lab.simulation.ports import (
     Fate,
-    NodeClock,
     Process,
     SeededChance,
     SeededIds,
     SimulatedStore,
     SimulatedTransport,
+    VirtualClock,
 )
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Node:
     def __init__(self, world: SimulatedWorld, number: int) -> None:
         self.world = world
         self.number = number
-        self.clock = NodeClock()
+        self.clock = VirtualClock()
         self.process = Process()
         self.app: App | None = None
         self.begins_at = 0.0

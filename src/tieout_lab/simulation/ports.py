@@ -34,15 +34,22 @@ CALLED: ContextVar[str] = ContextVar("called", default="")
 
 
 class VirtualClock:
-    """Technical and real time are the loop's. `business` stands for the twins until it is moved."""
+    """Technical and real time are the loop's, `ahead_seconds` before the world's (negative: behind) where a machine's
+    clock is wrong. `business` stands for the twins until it is moved."""
 
     factor = 1
 
     def __init__(self) -> None:
         self._business: datetime | None = None
+        self.ahead_seconds = 0.0
+        self._told = (0.0, EPOCH)
 
     def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=asyncio.get_running_loop().time())
+        # Asked many times in one virtual moment.
+        seconds = asyncio.get_running_loop().time() + self.ahead_seconds
+        if seconds != self._told[0]:
+            self._told = seconds, EPOCH + timedelta(seconds=seconds)
+        return self._told[1]
 
     def real_now_micros(self) -> int:
         return (self.now() - _UNIX) // _MICROSECOND
@@ -65,17 +72,6 @@ class VirtualClock:
 
     def set_business(self, moment: datetime) -> None:
         self._business = moment
-
-
-class NodeClock(VirtualClock):
-    """The clock of one simulated machine: so many seconds ahead of the world's (negative: behind)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ahead_seconds = 0.0
-
-    def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=asyncio.get_running_loop().time() + self.ahead_seconds)
 
 
 def draw(*parts: object) -> float:
@@ -183,15 +179,17 @@ class Process:
     @property
     def stopped(self) -> bool:
         """Whether it stands still at this moment."""
-        return asyncio.get_running_loop().time() < self._stopped_until
+        return bool(self._stopped_until) and asyncio.get_running_loop().time() < self._stopped_until
 
     async def before(self, what: str, lane: str, *content: object, group: str = "") -> int:
         """Called at every port operation, before it takes effect; answers its number. `content` goes onto the tape."""
-        await self.running()
+        if self.halted:
+            await self.running()
         loop = asyncio.get_running_loop()
         if isinstance(loop, VirtualLoop):
             await loop.gate.passed(self.tape.place(lane, what), group)
-            await self.running()
+            if self.halted:
+                await self.running()
         self.operations += 1
         number = self.operations
         self.trail.append(what)
@@ -201,7 +199,8 @@ class Process:
 
     async def done(self, number: int, *content: object) -> None:
         """Called after it took effect."""
-        await self.running()
+        if self.halted:
+            await self.running()
         if content:
             self.tape.add(*content)
         await self._meet(number, after=True)
@@ -223,7 +222,13 @@ class Process:
             self.pauses += 1
             self.on_fate("pause")
             self._stopped_until = asyncio.get_running_loop().time() + fate.pause_seconds
-        await self.running()
+        if self.halted:
+            await self.running()
+
+    @property
+    def halted(self) -> bool:
+        """Whether it stands still or is dead: then `running` is to be waited for."""
+        return self.dead.is_set() or self.stopped
 
     async def running(self) -> None:
         """Go on only while the process runs: later if it is stopped, never if it is dead."""
@@ -404,7 +409,7 @@ class SimulatedStore:
         return results
 
     async def fetch(self, statement: Any, params: Mapping[str, Any]) -> Any:
-        if self._process.stopped or self._process.dead.is_set():
+        if self._process.halted:
             await self._process.running()
         return await self._inner.fetch(statement, params)
 

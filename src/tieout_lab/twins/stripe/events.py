@@ -26,9 +26,11 @@ def _list(call: Call) -> Obj:
         raise invalid(f"At most {MAX_TYPES} types.", "types")
     oldest = account.technical() - account.settings.event_life_seconds
     wanted, delivered = given.get("created"), given.get("delivery_success")
+    if isinstance(wanted, dict):  # most of the log is older than what is asked for
+        oldest = max(oldest, wanted.get("gt", oldest), wanted.get("gte", oldest))
 
     def fits(event: Obj) -> bool:
-        if not in_range(event["created"], wanted):  # first: most of the log is older than what is asked for
+        if not in_range(event["created"], wanted):
             return False
         if types is not None and not any(_fits(event["type"], kind) for kind in types):
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -91,6 +92,9 @@ def _until(stream: Iterator[Obj], identifier: str, kind: str, param: str) -> Ite
     raise missing(kind, identifier, param)
 
 
+_COMPARED = {"gt": operator.gt, "gte": operator.ge, "lt": operator.lt, "lte": operator.le}
+
+
 def in_range(value: int | None, wanted: Any) -> bool:
     """Whether a time fits a filter: an exact second or {gt, gte, lt, lte}."""
     if wanted is None:
@@ -99,13 +103,7 @@ def in_range(value: int | None, wanted: Any) -> bool:
         return False
     if isinstance(wanted, int):
         return value == wanted
-    tests: dict[str, Callable[[int, int], bool]] = {
-        "gt": lambda a, b: a > b,
-        "gte": lambda a, b: a >= b,
-        "lt": lambda a, b: a < b,
-        "lte": lambda a, b: a <= b,
-    }
-    return all(tests[name](value, limit) for name, limit in wanted.items())
+    return all(_COMPARED[name](value, limit) for name, limit in wanted.items())
 
 
 def chosen(items: Iterable[Obj], given: Obj, *equal: str, times: tuple[str, ...] = ("created",)) -> list[Obj]:
