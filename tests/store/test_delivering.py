@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -328,3 +329,37 @@ async def test_an_event_of_the_command_line_is_sent_past_the_outbox(store: AnySt
     event_id, verdict = await redelivering.test(world.hub, "ear")
     assert (ear.heard, verdict) == ([event_id], Taken())
     assert await rows(store, "SELECT 1 FROM outbox") == []
+
+
+async def test_it_is_known_how_long_the_oldest_event_of_each_receiver_waits(store: AnyStore) -> None:
+    slow, prompt = Ear("slow"), Ear("prompt")
+    slow.answers = lambda _: BAD
+    world = await World(store, slow, prompt).begin()
+    await world.tell("e1")
+    await world.round()
+    world.clock.moment += timedelta(seconds=30)
+    assert await world.delivering.age_seconds() == {"slow": 30, "prompt": 0}
+
+
+async def test_every_delivery_is_counted_by_how_it_ended(store: AnyStore) -> None:
+    ear = Ear()
+    ear.answers = lambda event: BAD if event.key == "bad" else Taken()
+    world = await World(store, ear).begin()
+    for number, key in enumerate(("good", "bad", "fine")):
+        await world.tell(f"e{number}", key=key)
+    await world.round()
+    counter = world.hub.metrics.announced
+    assert counter.labels("ear", "taken")._value.get() == 2
+    assert counter.labels("ear", "nottaken")._value.get() == 1
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["not owned", "lease lost"])
+async def test_who_may_not_deliver_hands_nothing_on(store: AnyStore, lost: bool) -> None:
+    world = World(store, Ear())
+    await world.lease.join("here", 1)
+    if lost:
+        await world.delivering.own()
+        world.lease.lost = True
+    await world.tell("e1")
+    await world.delivering.hand_on()
+    assert await rows(store, "SELECT COUNT(*) FROM deliveries") == [(0,)]

@@ -96,7 +96,7 @@ def posted(hub: Hub, effect: EffectRow, write: Write, receipt: Receipt) -> list[
 def posted_document(hub: Hub, document: DocumentRow) -> list[Step]:
     """As `posted`, of a document as it was recorded."""
     kind = _POSTED.get(document.kind)
-    if kind is None or hub.outbox is None:
+    if kind is None:
         return []
     source = parse_ref(document.source)
     what = kind(
