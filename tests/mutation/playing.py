@@ -55,9 +55,9 @@ class Verdict:
 
 
 def in_child(work: Callable[[], int], cpu_seconds: float, folder: Path) -> int:
-    """Fork a child that does this and ends with the code that it answers; ended after so many seconds of work, or after
-    three quarters of a minute and twice as long on the clock (who waits for what never comes does not work). Its files are in `folder`, whatever asks for another: who is killed
-    does not tidy up. Answers the pid."""
+    """Fork a child that does this and ends with the code that it answers; answers the pid. It is ended after so many
+    seconds of work, or after three quarters of a minute and twice as long on the clock: who waits for what never comes
+    does not work. Its files are in `folder`, whatever asks for another: who is killed does not tidy up."""
     pid = os.fork()
     if pid:
         return pid
