@@ -202,3 +202,19 @@ async def test_a_document_made_otherwise_than_asked_is_parked_with_the_differenc
     await do(world, "approvals.decide", actor="olga", approval_id=asked["approval_id"], approve=True)
     await world.rest()
     assert await exceptions(world) == []
+
+
+@simulated()
+async def test_a_document_that_is_gone_before_it_was_read_back_is_for_a_person(world, people):
+    """Made, confirmed, and deleted by somebody at once: it must not be made a second time without being asked."""
+    await people.sell(await people.customer("Acme"))
+    made = "SELECT 1 FROM effects WHERE operation = 'invoice.create' AND state = 'CONFIRMED'"
+    while not await sql(world, made):
+        await asyncio.sleep(0.001)
+    await world.act("netsuite", "sabotage", kind="drop")
+    await world.rest()
+    (found,) = await exceptions(world)
+    assert found["code"] == "vanished"
+    assert "is not there any more" in found["cause"]
+    assert "--repost" in found["remedy"]
+    assert await erp(world, "invoice") == []
