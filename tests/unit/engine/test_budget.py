@@ -169,3 +169,13 @@ async def test_nothing_is_sent_that_the_lease_does_not_outlive():
         await transport.exchange(_request())
     assert refused.value.sent is False
     assert (vendor.order, budget.out) == ([], 0)
+
+
+async def test_it_is_busy_while_every_permit_is_out_or_somebody_waits():
+    budget = Budget(Limits(in_flight=2), Clock())
+    await budget.take()
+    assert not budget.busy
+    await budget.take()
+    assert budget.busy
+    budget.give()
+    assert not budget.busy
