@@ -175,14 +175,16 @@ def import_all(modules: Sequence[str]) -> None:
 
 # -- the tests of one mutant --------------------------------------------------------------------------------------
 def chosen(mutant: Mutant, tests: Sequence[Watched], most_seconds: float) -> list[Watched]:
-    """The tests that run the mutated lines, the quickest first, as many as fit into so many seconds (one at least).
-    What runs at import alone is looked at by whoever runs anything of the file."""
+    """The tests that run the mutated lines, as many as fit into so many seconds (one at least): those of a file named
+    after the module first, then the quickest. What runs at import alone is looked at by whoever runs anything of the
+    file."""
     first, last = mutant.lines
     reaching = [one for one in tests if any(first <= line <= last for line in one.lines.get(mutant.path, ()))]
     reaching = reaching or [one for one in tests if one.lines.get(mutant.path)]
     found: list[Watched] = []
     seconds = 0.0
-    for one in sorted(reaching, key=lambda one: (one.seconds, one.name)):
+    own = f"test_{Path(mutant.path).stem}.py::"
+    for one in sorted(reaching, key=lambda one: (own not in one.name, one.seconds, one.name)):
         if found and seconds + one.seconds > most_seconds:
             break
         found.append(one)

@@ -66,6 +66,8 @@ def test_the_quickest_tests_that_run_its_lines_are_chosen():
     assert chosen(_mutant(), [slow, elsewhere, quick], 60) == [quick, slow]
     assert chosen(_mutant(), [slow, quick], 5) == [quick]
     assert chosen(_mutant(), [slow], 5) == [slow]
+    own = Watched("tests/test_x.py::test", 9.0, lines)
+    assert chosen(_mutant(), [quick, own], 5) == [own], "who is named after the module knows it best"
     assert chosen(_mutant(), [elsewhere], 5) == [elsewhere], (
         "what runs at import is looked at by all of the file"
     )
