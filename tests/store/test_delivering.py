@@ -363,3 +363,49 @@ async def test_who_may_not_deliver_hands_nothing_on(store: AnyStore, lost: bool)
     await world.tell("e1")
     await world.delivering.hand_on()
     assert await rows(store, "SELECT COUNT(*) FROM deliveries") == [(0,)]
+
+
+async def test_a_delivery_says_when_it_is_due_while_it_waits_and_when_it_was_done_after(
+    store: AnyStore,
+) -> None:
+    ear = Ear()
+    ear.answers = lambda event: BAD if event.key == "bad" else Taken()
+    world = await World(store, ear).begin()
+    await world.tell("good", key="good")
+    await world.tell("bad", key="bad")
+    await world.round()
+    bad, good = await redelivering.deliveries(world.hub)
+    assert (bad.state, bad.done_at, bad.attempts) == ("pending", None, 1)
+    assert bad.due_at is not None
+    assert bad.due_at > world.clock.moment
+    assert (good.state, good.due_at, good.done_at) == ("delivered", None, world.clock.moment)
+    (standing,) = await redelivering.standings(world.hub)
+    assert (standing.state, standing.pending, standing.delivered, standing.dead) == ("on", 1, 1, 0)
+    assert standing.oldest_pending_at == world.clock.moment
+
+
+async def test_a_receiver_that_heard_nothing_yet_stands_with_nothing(store: AnyStore) -> None:
+    world = await World(store, Ear()).begin()
+    (standing,) = await redelivering.standings(world.hub)
+    assert (standing.pending, standing.delivered, standing.dead, standing.oldest_pending_at) == (
+        0,
+        0,
+        0,
+        None,
+    )
+
+
+async def test_a_replay_queues_neither_what_waits_nor_what_the_receiver_does_not_take(
+    store: AnyStore,
+) -> None:
+    invoices, everything = Ear("invoices", types=frozenset({"invoice.posted"})), Ear("everything")
+    invoices.answers = lambda event: BAD if event.key == "bad" else Taken()
+    world = await World(store, invoices, everything).begin()
+    await world.tell("good", key="good")
+    await world.tell("bad", key="bad")
+    await world.tell("other", key="other", type_="payment.applied")
+    await world.round()
+    again = {"receiver": "invoices", "since": "2026-05-01T00:00:00Z", "reason": "lost it"}
+    assert await execute(world.hub, "outbox.replay", again, "me") == ("done", {"queued": 1})
+    await world.round()
+    assert invoices.heard == ["good", "bad", "good"]
