@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.mutation.mutants import Mutant, mutants_under, sampled
 from tests.mutation.playing import (
+    LIVES,
     ROOT,
     Verdict,
     Watched,
@@ -36,7 +37,7 @@ _LEFT_OUT = {"crash_points", "erp_outage", "erp_speed", "awkward_amounts", "tryt
 TESTS = (
     "tests/unit/engine",
     "tests/store",
-    "tests/mutation/lives.py",
+    LIVES,
     "tests/unit/test_restored_command.py",
     "tests/unit/test_usage_command.py",
     "tests/golden",

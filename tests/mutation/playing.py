@@ -32,6 +32,7 @@ from tests.mutation.mutants import Mutant
 ROOT = Path(__file__).resolve().parents[2]
 # Rewriting assertions would complain of every plugin that has been imported already, and nobody reads what they say.
 _ARGUMENTS = ("-q", "--no-header", "--tb=no", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist")
+LIVES = "tests/mutation/lives.py"
 _MEMORY_BYTES = 4 * 2**30
 OUR_OWN = ("tieout", "tieout_lab", "tests", "conftest")
 
@@ -176,15 +177,18 @@ def import_all(modules: Sequence[str]) -> None:
 # -- the tests of one mutant --------------------------------------------------------------------------------------
 def chosen(mutant: Mutant, tests: Sequence[Watched], most_seconds: float) -> list[Watched]:
     """The tests that run the mutated lines, as many as fit into so many seconds (one at least): those of a file named
-    after the module first, then the quickest. What runs at import alone is looked at by whoever runs anything of the
-    file."""
+    after the module first, then a simulated life, which judges the most, then the quickest. What runs at import alone
+    is looked at by whoever runs anything of the file."""
     first, last = mutant.lines
     reaching = [one for one in tests if any(first <= line <= last for line in one.lines.get(mutant.path, ()))]
     reaching = reaching or [one for one in tests if one.lines.get(mutant.path)]
     found: list[Watched] = []
     seconds = 0.0
     own = f"test_{Path(mutant.path).stem}.py::"
-    for one in sorted(reaching, key=lambda one: (own not in one.name, one.seconds, one.name)):
+    lives = sorted((one for one in reaching if one.name.startswith(LIVES)), key=lambda one: one.seconds)[:1]
+    for one in sorted(
+        reaching, key=lambda one: (own not in one.name, one not in lives, one.seconds, one.name)
+    ):
         if found and seconds + one.seconds > most_seconds:
             break
         found.append(one)
