@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.store.facts import NOW, AnyStore, claim, guard, join, lane, pause, rows, state_of
+from tests.store.facts import NOW, AnyStore, claim, does, guard, join, lane, pause, rows, state_of
 from tieout.store import lanes, waits
 from tieout.store.statements import Refused, Step
 
@@ -239,6 +239,19 @@ async def test_overdue_waits_are_named(store: AnyStore) -> None:
     await store.commit([(waits.PARK_WAITING, {"lane_id": "a"})])
     with pytest.raises(Refused):
         await store.commit([(waits.PARK_WAITING, {"lane_id": "b"})])
+
+
+async def test_who_was_parked_for_waiting_too_long_goes_on_when_it_comes(store: AnyStore) -> None:
+    await leased(store, "overdue", "crashed")
+    for name in ("overdue", "crashed"):
+        await store.commit(wait_steps(name, "customer"))
+        await store.commit([(waits.PARK_WAITING, {"lane_id": name})])
+    await store.commit([(does("UPDATE lanes SET crashes = 3 WHERE lane_id = 'crashed'"), {})])
+    await store.commit(meet_steps("something else"))
+    assert await state_of(store, "overdue") == "parked"
+    await store.commit(meet_steps("customer"))
+    assert await state_of(store, "overdue") == "ready"
+    assert await state_of(store, "crashed") == "parked"
 
 
 async def test_unmet_needs_of_one_producer_are_found_by_their_prefix(store: AnyStore) -> None:

@@ -331,7 +331,7 @@ class Housekeeping:
                 "waited_too_long",
                 lane_id,
                 f"waited {days} days for {what}",
-                "provide what it waits for, then `tieout exceptions retry`",
+                "provide what it waits for; if it does not go on by itself then, `tieout exceptions retry`",
                 lane_id=lane_id,
             )
             try:
