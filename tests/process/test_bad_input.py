@@ -238,6 +238,18 @@ async def test_documents_of_a_closed_period_are_released_only_by_an_approval(wor
 
 
 @simulated()
+async def test_what_cannot_be_read_is_said_where_a_closed_periods_documents_are_listed(world, people):
+    await people.close_period(date(2026, 1, 15))
+    await people.sell(await people.customer("Acme"))
+    await world.rest()
+    found = await _parked(world, "blocked_period")
+    world.billing.faults.rates = {"error_before": 1.0}
+    asked = await do(world, "exceptions.resolve", exception_id=found["exception_id"], period="2026-02")
+    ((document, sums),) = [(one, asked["sum_minor"]) for one in asked["documents"]]
+    assert (document["number"], document["amount_minor"], sums) == ("unreadable now", 0, {"": 0})
+
+
+@simulated()
 async def test_an_exception_that_is_deferred_reopens(world, people):
     await people.sell(
         await people.customer("Acme"), lines=[{"product": "GHOST", "quantity": 1, "unit_price": "5"}]

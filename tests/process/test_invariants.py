@@ -8,6 +8,7 @@ from tests.process.flows import credited, do, exceptions, paid_over, posted, ref
 from tieout.canonical.write import DocumentWrite
 from tieout.engine import invariants
 from tieout.engine.invariants import CATALOGUE, examine, exceeded, unbalanced
+from tieout.engine.keys import content_hash
 from tieout.store.statements import Statement
 from tieout_lab.simulation import judge
 from tieout_lab.simulation.history import History
@@ -80,6 +81,25 @@ async def test_the_audit_chain_and_the_approvals_are_checked(world, people):
     await _alter(world, f"INSERT INTO approvals ({columns}) VALUES ({given})")
     states = await _states(world)
     assert (states["I17"], states["I18"]) == ("broken", "broken")
+
+
+@simulated()
+async def test_an_approval_by_its_maker_is_heard_unless_one_person_does_everything(world, people):
+    await posted(world, people)
+    columns = "approval_id, action, payload, payload_hash, summary, maker, checker, state, asked_at"
+    for name, checker in (("own", "maker"), ("another's", "checker")):
+        await _alter(
+            world,
+            f"INSERT INTO approvals ({columns}) "
+            "VALUES (:name, 'repost', '{}', :hash, 's', 'maker', :checker, 'approved', 1)",
+            name=name,
+            checker=checker,
+            hash=content_hash(b"{}"),
+        )
+    assert (await _states(world))["I18"] == "not here"
+    world.app.hub.single_operator = False
+    (found,) = [one for one in await examine(world.app.hub) if one.id == "I18"]
+    assert (found.state, found.rows) == ("broken", ("own: approved by its maker, maker",))
 
 
 @simulated()
