@@ -70,6 +70,7 @@ def test_a_deal_that_cannot_be_accepted_is_parked_and_mended(fields, fault):
         await world.rest()
         found = await _parked(world, "preflight")
         assert fault in found["detail"]
+        assert found["entity"] == fields.get("legal_entity", "us")
         assert subscriptions(world) == []
         if fault == "no_lines":
             product = next(p for p in world.crm.org.store.rows("Product2") if p["ProductCode"] == "PLATFORM")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -311,3 +312,10 @@ async def test_a_hub_that_has_worked_since_the_backup_is_told_so(world, people):
     await world.rest()
     begun = await restoring.begin(world.app.hub, taken_at, "operator")
     assert begun.worked_until > taken_at
+
+
+@pytest.mark.parametrize(
+    ("restored_at", "epoch"), [(0, 3), (2_900_000, 3), (1_700_000_000_500_000, 1_700_000_000)]
+)
+def test_what_is_sent_anew_has_an_epoch_above_all_that_were_used(restored_at, epoch):
+    assert restoring.next_epoch(SimpleNamespace(restored_at=restored_at), SimpleNamespace(epoch=2)) == epoch

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tieout.canonical.outcome import RateLimited, Transient
 from tieout.connectors.contract import Limits
 from tieout.engine.budget import Budget, BudgetedTransport
+from tieout.engine.sending import _heed
 from tieout.ports import Request, Response, TransportError
 
 
@@ -179,3 +181,11 @@ async def test_it_is_busy_while_every_permit_is_out_or_somebody_waits():
     assert budget.busy
     budget.give()
     assert not budget.busy
+
+
+async def test_a_limit_that_was_not_said_by_a_429_shrinks_it_all_the_same():
+    budget = Budget(Limits(in_flight=8), Clock())
+    _heed(budget, Transient(reason="not now"))
+    assert (budget.present, budget.refusals) == (8, 0)
+    _heed(budget, RateLimited(reason="a 400 that means a limit"))
+    assert (budget.present, budget.refusals) == (4, 1)
