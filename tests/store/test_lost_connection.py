@@ -11,7 +11,7 @@ import pytest
 
 from tests.store.facts import AnyStore, audit, guard, one, reads
 from tieout.store.postgres import PostgresStore
-from tieout.store.statements import Refused, StoreUnavailable
+from tieout.store.statements import Refused, Statement, StoreUnavailable
 
 
 class Line:
@@ -215,3 +215,18 @@ async def test_a_statement_that_is_new_to_a_dead_connection_opens_another_one(
     store._writer._pg.finish()
     await store.commit([(reads("SELECT 1"), {}), audit("after")])
     assert await one(store, "SELECT COUNT(*) FROM audit") == 2
+
+
+async def test_a_cut_of_which_the_event_loop_tells_nothing_is_noticed(
+    remote: PostgresStore, line: Line
+) -> None:
+    """Of a reset uvloop tells once, and never again: where the server's last word was read by that, nobody learned that
+    the connection was gone. A worker that started as the server died waited for ever, and could not even be stopped."""
+    slow = Statement("test.slow", "SELECT CAST(pg_sleep(CAST(:seconds AS INT)) AS TEXT)", returns=True)
+    asked = asyncio.create_task(remote.fetch(slow, {"seconds": 2}))
+    await asyncio.sleep(0.5)
+    (wire,) = [reader._wire for reader in remote._readers if reader._wire is not None]
+    asyncio.get_running_loop().remove_reader(wire._socket)
+    line.cut()
+    async with asyncio.timeout(15):
+        assert len(await asked) == 1, "asked once more, on a new connection"

@@ -17,6 +17,10 @@ from tieout.store.statements import Row, Statement, Step, Unit, Violated
 
 Answer = pq.abc.PGresult
 _FAILED = (pq.ExecStatus.FATAL_ERROR, pq.ExecStatus.PIPELINE_ABORTED, pq.ExecStatus.BAD_RESPONSE)
+# While an answer is awaited the connection is looked at so often, whatever the event loop says of it. Of a reset uvloop
+# tells once: if the server's last word is read by then, the reset itself is never seen. A worker that started as the
+# server died waited for its first answer for ever, and could not even be stopped.
+_LOOK_SECONDS = 1.0
 _BYTEA = 17
 _TEXTS = frozenset({18, 19, 25, 705, 1042, 1043})
 _NUMBERS = frozenset({20, 21, 23, 26, 1700, 5069})  # sums are numeric; all that we sum are integers
@@ -41,6 +45,7 @@ class Wire:
         self._socket = self._pg.socket
         self._names = 0
         self._writing = False
+        self._look: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._socket, self._readable)
 
     @classmethod
@@ -112,7 +117,17 @@ class Wire:
             raise self.lost
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
         self._asked.append((future, []))
+        if self._look is None:
+            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_after)
         return future
+
+    def _look_after(self) -> None:
+        """Look whether the connection still stands, as long as somebody waits for an answer."""
+        self._look = None
+        if self._asked:
+            self._readable()
+        if self._asked:
+            self._look = self._loop.call_later(_LOOK_SECONDS, self._look_after)
 
     def _send(self) -> None:
         self._pg.pipeline_sync()
@@ -172,6 +187,9 @@ class Wire:
                 future.set_exception(Lost(f"{self.lost} {farewell}".strip()))
 
     def _unwatch(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
         self._loop.remove_reader(self._socket)
         if self._writing:
             self._loop.remove_writer(self._socket)

@@ -42,7 +42,13 @@ async def serve(app: App, *, work: bool, web: bool = True, ready: Callable[[str]
     try:
         await app.check_buffer()
         if work:
-            await app.start()
+            starting = asyncio.create_task(app.start())
+            await _first(stopping.wait(), starting)
+            if not starting.done():  # a database that does not answer must not keep anybody from stopping
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                return True
+            starting.result()
             working = asyncio.create_task(app.wait())
         if server is not None and listening is not None:
             serving = asyncio.create_task(server.serve(sockets=[listening]))
