@@ -17,6 +17,7 @@ from tieout_lab.simulation import judge
 from tieout_lab.simulation.business import Business
 from tieout_lab.simulation.loop import run_virtual
 from tieout_lab.simulation.world import SimulatedWorld
+from tieout_lab.twins.kit import Scripted, Twin
 
 JANUARY = datetime(2026, 1, 10, 20, tzinfo=UTC)
 ROWS = {"disputes": "1150", "dispute_fees": "6110"}
@@ -101,6 +102,17 @@ async def credited_unpaid(world: SimulatedWorld, people: Business) -> None:
     await posted(world, people)
     await people.credit(people.invoices()[0]["id"], 10_000)
     await world.rest()
+
+
+async def paid_unapproved(world: SimulatedWorld, people: Business) -> dict[str, Any]:
+    """Paid by wire, while the invoice waits at the ERP for somebody's approval; answers the invoice."""
+    for subsidiary in (1, 2, 3):
+        await world.act("netsuite", "routing", subsidiary=subsidiary, mode="person")
+    await posted(world, people)
+    invoice = people.invoices()[0]
+    await people.wire(invoice["customer"], invoice["total"], [(invoice["id"], None)])
+    await world.rest()
+    return invoice
 
 
 async def two_zones(world: SimulatedWorld, people: Business) -> None:
@@ -290,6 +302,17 @@ async def erp(world: SimulatedWorld, type_: str | None = None) -> list[dict[str,
     """The documents of the ERP twin."""
     snapshot = await world.act("netsuite", "snapshot")
     return [one for one in snapshot["documents"] if type_ in (None, one["type"])]
+
+
+def operation_of(twin: Twin, path: str, method: str = "POST") -> str:
+    """What a twin calls the operation behind a path."""
+    return next(one.operation for one in twin.routes if one.method == method and one.pattern.match(path))
+
+
+def script(twin: Twin, operation: str, *kinds: str, seconds: float | None = None) -> None:
+    """The first calls of an operation fail so, one after the other."""
+    # An entry counts only the calls that those before it let pass.
+    twin.faults.script = [Scripted(operation, 1, kind, seconds) for kind in kinds]
 
 
 def subscriptions(world: SimulatedWorld, entity: str = "us") -> list[dict[str, Any]]:

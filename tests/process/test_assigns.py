@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-from tests.process.flows import clean, posted, simulated, sql
+from tests.process.flows import clean, operation_of, posted, script, simulated, sql
 from tieout_lab.twins.deviations import Deviation
-from tieout_lab.twins.kit import Scripted
 
 MIRROR = "SELECT state, revision, verify_at FROM assigns WHERE connection = 'stripe-us' AND kind = 'invoice'"
-
-
-def _update(world):
-    """What billing calls the update of an invoice."""
-    return next(
-        r.operation
-        for r in world.billing.routes
-        if r.method == "POST" and r.pattern.match("/v1/invoices/in_1")
-    )
+INVOICE = "/v1/invoices/in_1"
 
 
 def _counted(world, outcome):
     """So many assigns at billing ended so, as the hub counts them."""
-    metric, labels = world.app.hub.metrics.effects, ("stripe-us", "assign.erp", outcome)
-    return sum(
-        sample.value
-        for family in metric.collect()
-        for sample in family.samples
-        if sample.name.endswith("_total") and tuple(sample.labels.values()) == labels
-    )
+    labels = {"system": "stripe-us", "operation": "assign.erp", "outcome": outcome}
+    return world.app.hub.metrics.registry.get_sample_value("o2c_effects_total", labels)
 
 
 @simulated()
 async def test_a_lost_answer_is_sent_again_at_once_and_looked_at_later(world, people):
-    world.billing.faults.script = [Scripted(_update(world), 1, "reset")]
+    script(world.billing, operation_of(world.billing, INVOICE), "reset")
     await posted(world, people)
     ((state, revision, verify_at),) = await sql(world, MIRROR)
     assert (state, revision) == ("CONFIRMED", 1)
@@ -51,7 +37,7 @@ async def test_an_answer_that_came_is_not_looked_at_again(world, people):
 @simulated()
 async def test_what_was_refused_is_remembered_and_not_sent_again(world, people):
     refused = {"error": {"type": "invalid_request_error", "code": "x", "message": "metadata is closed"}}
-    world.billing.deviations = [Deviation(_update(world), status=400, fields=refused)]
+    world.billing.deviations = [Deviation(operation_of(world.billing, INVOICE), status=400, fields=refused)]
     await posted(world, people)
     assert await sql(world, MIRROR) == [("REJECTED", 1, None)]
     await people.wire(people.invoices()[0]["customer"], 10_000, [(people.invoices()[0]["id"], 10_000)])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.process.flows import posted, simulated, sql
-from tieout.engine.dry_run import DryRun, forecast
-from tieout.engine.lane import Lane
+from tests.process.flows import paid_unapproved, posted, simulated, sql
+from tieout.engine.dry_run import DryRun, forecast, lane_of
 from tieout.store import stories, waits
 
 
@@ -19,12 +18,7 @@ def _said(found):
 
 @simulated()
 async def test_a_payment_would_wait_until_its_invoice_is_posted(world, people):
-    for subsidiary in (1, 2, 3):
-        await world.act("netsuite", "routing", subsidiary=subsidiary, mode="person")
-    await posted(world, people)
-    invoice = people.invoices()[0]
-    await people.wire(invoice["customer"], invoice["total"], [(invoice["id"], None)])
-    await world.rest()
+    invoice = await paid_unapproved(world, people)
     found = await forecast(world.app.hub, await _lane(world, "payment"))
     assert found.fails
     assert [verdict for verdict, _ in _said(found)] == ["duplicate", "unchanged", "would wait"]
@@ -46,8 +40,7 @@ async def test_who_holds_what_it_needs_is_said_unless_it_is_the_lane_itself(worl
     await posted(world, people)
     hub, name = world.app.hub, await _lane(world, "account")
     (row,) = await hub.store.fetch(stories.LANE, {"lane_id": name})
-    names = Lane.__struct_fields__
-    run = DryRun(hub, Lane(**dict(zip(names, row[: len(names)], strict=True))), "sync_account")
+    run = DryRun(hub, lane_of(row), "sync_account")
     held = {"lane_id": "somebody", "now": hub.now()}
     await hub.store.commit([(waits.HOLD, {**held, "resource": "theirs"})])
     await hub.store.commit([(waits.HOLD, {**held, "resource": "ours", "lane_id": name})])

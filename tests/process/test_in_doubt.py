@@ -6,19 +6,19 @@ import asyncio
 
 import pytest
 
-from tests.process.flows import clean, do, erp, exceptions, posted, refused, simulated, sql, subscriptions
-from tieout_lab.twins.kit import Scripted
-
-
-def _script(twin, operation, *kinds, seconds=None):
-    """The first calls of an operation fail so, one after the other."""
-    # An entry counts only the calls that those before it let pass.
-    twin.faults.script = [Scripted(operation, 1, kind, seconds) for kind in kinds]
-
-
-def _operation(twin, path, method="POST"):
-    """What the twin calls the creation of these."""
-    return next(r.operation for r in twin.routes if r.method == method and r.pattern.match(path))
+from tests.process.flows import (
+    clean,
+    do,
+    erp,
+    exceptions,
+    operation_of,
+    posted,
+    refused,
+    script,
+    simulated,
+    sql,
+    subscriptions,
+)
 
 
 async def _swept(world, people):
@@ -40,7 +40,7 @@ def test_an_erp_that_loses_its_answer_makes_one_invoice(kind, enforced):
     async def test(world, people):
         world.erp.faults.enforce_keys = enforced
         world.erp.faults.visibility_delay_seconds = 60.0
-        _script(world.erp, _operation(world.erp, INVOICE), kind, seconds=840.0)
+        script(world.erp, operation_of(world.erp, INVOICE), kind, seconds=840.0)
         await posted(world, people)
         assert len(await erp(world, "invoice")) == 1
         assert world.erp.faults.counts[kind] == 1
@@ -54,7 +54,7 @@ def test_a_billing_system_that_loses_its_answer_makes_one_subscription(kind):
     @simulated()
     async def test(world, people):
         world.billing.faults.visibility_delay_seconds = 60.0
-        _script(world.billing, _operation(world.billing, SUBSCRIPTION), kind, seconds=100.0)
+        script(world.billing, operation_of(world.billing, SUBSCRIPTION), kind, seconds=100.0)
         await posted(world, people)
         assert len(subscriptions(world)) == 1
         await clean(world)
@@ -64,7 +64,7 @@ def test_a_billing_system_that_loses_its_answer_makes_one_subscription(kind):
 
 @simulated()
 async def test_the_vendors_own_idempotency_settles_a_lost_answer(world, people):
-    _script(world.billing, _operation(world.billing, SUBSCRIPTION), "timeout_after_work")
+    script(world.billing, operation_of(world.billing, SUBSCRIPTION), "timeout_after_work")
     world.billing.faults.webhooks = {"drop": 1.0}
     await _swept(world, people)
     ((way,),) = await sql(world, "SELECT resolved_by FROM effects WHERE operation = 'subscription.create'")
@@ -75,7 +75,7 @@ async def test_the_vendors_own_idempotency_settles_a_lost_answer(world, people):
 @simulated()
 async def test_a_stored_500_is_never_replayed_for_ever(world, people):
     """Stripe keeps a 500 under the idempotency key: only a look-up leads out."""
-    _script(world.billing, _operation(world.billing, SUBSCRIPTION), "error_after")
+    script(world.billing, operation_of(world.billing, SUBSCRIPTION), "error_after")
     world.billing.faults.webhooks = {"drop": 1.0}
     await _swept(world, people)
     ((way,),) = await sql(world, "SELECT resolved_by FROM effects WHERE operation = 'subscription.create'")
@@ -86,7 +86,7 @@ async def test_a_stored_500_is_never_replayed_for_ever(world, people):
 
 @simulated()
 async def test_the_look_up_settles_a_lost_answer(world, people):
-    _script(world.erp, _operation(world.erp, INVOICE), "timeout_after_work")
+    script(world.erp, operation_of(world.erp, INVOICE), "timeout_after_work")
     await posted(world, people)
     ((way,),) = await sql(world, "SELECT resolved_by FROM effects WHERE operation = 'invoice.create'")
     assert way == "look-up"
@@ -95,8 +95,8 @@ async def test_the_look_up_settles_a_lost_answer(world, people):
 @simulated()
 async def test_evidence_settles_a_lost_answer(world, people):
     """A webhook that carries our key, while every second try is lost as well."""
-    operation = _operation(world.billing, SUBSCRIPTION)
-    _script(world.billing, operation, "timeout_after_work", "hang", "hang", "hang")
+    operation = operation_of(world.billing, SUBSCRIPTION)
+    script(world.billing, operation, "timeout_after_work", "hang", "hang", "hang")
     await posted(world, people)
     ((way,),) = await sql(world, "SELECT resolved_by FROM effects WHERE operation = 'subscription.create'")
     assert way == "evidence"
@@ -107,10 +107,10 @@ async def test_evidence_settles_a_lost_answer(world, people):
 @simulated()
 async def test_a_second_try_that_is_stored_late_is_waited_for(world, people):
     """Nothing came of the first; the second is lost with the work done, and its 500 is kept under the key."""
-    operation = _operation(world.billing, SUBSCRIPTION)
+    operation = operation_of(world.billing, SUBSCRIPTION)
     world.billing.faults.visibility_delay_seconds = 60.0
     world.billing.faults.webhooks = {"drop": 1.0}
-    _script(world.billing, operation, *["hang"] * 8, "error_after")
+    script(world.billing, operation, *["hang"] * 8, "error_after")
     await _swept(world, people)
     assert len(subscriptions(world)) == 1
     await clean(world)
@@ -121,7 +121,7 @@ async def test_absence_counts_from_the_last_byte_and_not_from_the_commit(world, 
     """All permits are taken for a while after SENT was committed; then the answer is lost and the work is late."""
     world.erp.faults.enforce_keys = False
     world.erp.faults.visibility_delay_seconds = 60.0
-    _script(world.erp, _operation(world.erp, INVOICE), "late", seconds=895.0)
+    script(world.erp, operation_of(world.erp, INVOICE), "late", seconds=895.0)
     budget = world.app.hub.budgets["netsuite-main"]
     account = await people.customer("Acme")
     await people.sell(account)
@@ -151,7 +151,7 @@ async def test_absence_counts_from_the_last_byte_and_not_from_the_commit(world, 
 @simulated(enforce_keys=False)
 async def test_a_duplicate_that_somebody_planted_is_found_by_the_look_up(world, people):
     world.erp.faults.enforce_keys = False
-    _script(world.erp, _operation(world.erp, INVOICE), "timeout_after_work")
+    script(world.erp, operation_of(world.erp, INVOICE), "timeout_after_work")
     await people.sell(await people.customer("Acme"))
     while not await erp(world, "invoice"):
         await asyncio.sleep(0.01)
@@ -187,7 +187,7 @@ async def test_a_storm_of_429_halves_the_budget_and_loses_nothing(world, people)
 async def test_a_document_made_otherwise_than_asked_is_parked_with_the_difference(world, people):
     """The ERP books a cent more than was asked: found by the read-back, and not by the month's end."""
     world.erp.faults.visibility_delay_seconds = 0.0
-    _script(world.erp, _operation(world.erp, INVOICE), "timeout_after_work")
+    script(world.erp, operation_of(world.erp, INVOICE), "timeout_after_work")
     await people.sell(await people.customer("Acme"))
     while not await erp(world, "invoice"):
         await asyncio.sleep(0.01)

@@ -8,7 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.process.flows import FEBRUARY, clean, erp, exceptions, simulated, sql, subscriptions
+from tests.process.flows import (
+    FEBRUARY,
+    clean,
+    erp,
+    exceptions,
+    operation_of,
+    script,
+    simulated,
+    sql,
+    subscriptions,
+)
 from tieout.engine import restoring
 from tieout_lab.simulation import judge
 from tieout_lab.twins.kit import Scripted
@@ -124,8 +134,7 @@ async def test_a_write_that_was_under_way_when_the_machine_was_lost_is_waited_fo
     await people.sell(account)
     await world.rest()
     backup, taken_at = world.back_up(), world.clock.now()
-    operation = next(r.operation for r in world.erp.routes if r.method == "POST" and r.pattern.match(INVOICE))
-    world.erp.faults.script = [Scripted(operation, 1, "late", 840.0)]
+    script(world.erp, operation_of(world.erp, INVOICE), "late", seconds=840.0)
     await people.sell(account)
     while not await sql(
         world, "SELECT 1 FROM effects WHERE operation = 'invoice.create' AND state IN ('SENT', 'UNKNOWN')"

@@ -15,14 +15,16 @@ from tests.process.flows import (
     erp,
     exceptions,
     meter,
+    operation_of,
     posted,
     refused,
     report_usage,
+    script,
     simulated,
     sql,
 )
 from tests.process.flows import subscriptions as sold
-from tests.process.test_in_doubt import LOST, _operation, _script
+from tests.process.test_in_doubt import LOST
 from tieout.engine import usage
 from tieout_lab.twins.stripe.catalogue import new_price
 
@@ -129,7 +131,7 @@ def test_a_lost_answer_makes_no_second_report(kind: str) -> None:
     async def test(world: Any, people: Any) -> None:
         await posted(world, people)
         meter(world)
-        _script(world.billing, _operation(world.billing, EVENTS), kind, seconds=100.0)
+        script(world.billing, operation_of(world.billing, EVENTS), kind, seconds=100.0)
         await report_usage(world, row(world, people))
         await world.rest()
         assert world.billing.faults.counts[kind] == 1

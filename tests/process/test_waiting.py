@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from tests.process.flows import clean, exceptions, posted, simulated, sql
+from tests.process.flows import clean, exceptions, paid_unapproved, simulated, sql
 
 HOUR_SECONDS = 3600
 PAYMENT = "SELECT since, deadline_at FROM waiters WHERE lane_id LIKE '%|payment|%'"
@@ -22,12 +22,7 @@ async def test_after_the_time_that_is_configured_a_person_hears_of_it_and_not_be
     await world.bury()
     world.change = _impatient
     await world.live()
-    for subsidiary in (1, 2, 3):
-        await world.act("netsuite", "routing", subsidiary=subsidiary, mode="person")
-    await posted(world, people)
-    invoice = people.invoices()[0]
-    await people.wire(invoice["customer"], invoice["total"], [(invoice["id"], None)])
-    await world.rest()
+    await paid_unapproved(world, people)
     ((since, deadline),) = await sql(world, PAYMENT)
     assert deadline - since == 2 * HOUR_SECONDS * 1_000_000
     await asyncio.sleep(1.5 * HOUR_SECONDS)

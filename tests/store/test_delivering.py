@@ -19,6 +19,11 @@ from tieout.store import people
 BAD = NotTaken(reason="it answered 500")
 
 
+def unless_bad(event: Event) -> Verdict:
+    """Takes everything but what has the key `bad`."""
+    return BAD if event.key == "bad" else Taken()
+
+
 async def states(store: AnyStore) -> list[tuple[str, str]]:
     return sorted(
         await rows(
@@ -214,7 +219,7 @@ async def test_what_could_never_be_tried_is_given_up_too_and_does_not_stay_for_e
 
 async def test_what_was_delivered_is_forgotten_after_keep_days_and_what_waits_is_not(store: AnyStore) -> None:
     ear = Ear()
-    ear.answers = lambda event: BAD if event.key == "bad" else Taken()
+    ear.answers = unless_bad
     world = await World(store, ear).begin()
     for number in range(450):
         await world.tell(f"e{number}", key="bad" if number == 3 else f"k{number}")
@@ -343,7 +348,7 @@ async def test_it_is_known_how_long_the_oldest_event_of_each_receiver_waits(stor
 
 async def test_every_delivery_is_counted_by_how_it_ended(store: AnyStore) -> None:
     ear = Ear()
-    ear.answers = lambda event: BAD if event.key == "bad" else Taken()
+    ear.answers = unless_bad
     world = await World(store, ear).begin()
     for number, key in enumerate(("good", "bad", "fine")):
         await world.tell(f"e{number}", key=key)
@@ -369,7 +374,7 @@ async def test_a_delivery_says_when_it_is_due_while_it_waits_and_when_it_was_don
     store: AnyStore,
 ) -> None:
     ear = Ear()
-    ear.answers = lambda event: BAD if event.key == "bad" else Taken()
+    ear.answers = unless_bad
     world = await World(store, ear).begin()
     await world.tell("good", key="good")
     await world.tell("bad", key="bad")
@@ -399,7 +404,7 @@ async def test_a_replay_queues_neither_what_waits_nor_what_the_receiver_does_not
     store: AnyStore,
 ) -> None:
     invoices, everything = Ear("invoices", types=frozenset({"invoice.posted"})), Ear("everything")
-    invoices.answers = lambda event: BAD if event.key == "bad" else Taken()
+    invoices.answers = unless_bad
     world = await World(store, invoices, everything).begin()
     await world.tell("good", key="good")
     await world.tell("bad", key="bad")

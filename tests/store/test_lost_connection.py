@@ -11,7 +11,7 @@ import pytest
 
 from tests.store.facts import AnyStore, audit, guard, one, reads
 from tieout.store.postgres import PostgresStore
-from tieout.store.statements import Refused, Statement, StoreUnavailable
+from tieout.store.statements import Refused, StoreUnavailable
 
 
 class Line:
@@ -222,7 +222,7 @@ async def test_a_cut_of_which_the_event_loop_tells_nothing_is_noticed(
 ) -> None:
     """Of a reset uvloop tells once, and never again: where the server's last word was read by that, nobody learned that
     the connection was gone. A worker that started as the server died waited for ever, and could not even be stopped."""
-    slow = Statement("test.slow", "SELECT CAST(pg_sleep(CAST(:seconds AS INT)) AS TEXT)", returns=True)
+    slow = reads("SELECT CAST(pg_sleep(CAST(:seconds AS INT)) AS TEXT)")
     asked = asyncio.create_task(remote.fetch(slow, {"seconds": 2}))
     await asyncio.sleep(0.5)
     (wire,) = [reader._wire for reader in remote._readers if reader._wire is not None]

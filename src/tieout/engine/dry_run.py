@@ -14,7 +14,7 @@ from tieout.canonical.outcome import NotFound, Receipt
 from tieout.canonical.write import Fields, Write, encode_write
 from tieout.engine.hub import Hub
 from tieout.engine.keys import assign_key, content_hash, document_key
-from tieout.engine.lane import Lane
+from tieout.engine.lane import Lane, lane_from
 from tieout.engine.lease import Lease
 from tieout.engine.ledger import EffectRow, document_of, effect_of, kind_of, receipt_of
 from tieout.engine.run import Run
@@ -212,14 +212,18 @@ class DryRun(Run):
         self.foreseen.append(Foreseen(verdict=verdict, what=what, **more))
 
 
+def lane_of(row: Row) -> Lane:
+    """A row of `stories.LANE`, which begins with what a claim answers, as a value."""
+    return lane_from(row[: len(Lane.__struct_fields__)])
+
+
 async def forecast(hub: Hub, lane_id: str, *, repost: bool = False, resumes: bool = False) -> Forecast | None:
     """What a replay of a lane would do; None when the hub knows no such lane. `repost`: under a new generation.
     `resumes`: from the failed effect."""
     rows = await hub.store.fetch(stories.LANE, {"lane_id": lane_id})
     if not rows:
         return None
-    names = Lane.__struct_fields__
-    lane = Lane(**dict(zip(names, rows[0][: len(names)], strict=True)))
+    lane = lane_of(rows[0])
     if repost:
         lane.generation, lane.frozen = lane.generation + 1, ""
     process = hub.processes[lane.kind]

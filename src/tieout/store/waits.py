@@ -39,11 +39,11 @@ LOOK_AGAIN = Statement(
 )
 # `state || ''`: by the key of the few that wait for this, never by the index of all that wait for anything.
 # Wake every lane that waited for this; if it waits for something else too, its run says so again. One that was parked
-# for having waited too long keeps what it waits for, and goes on as well; who was parked for its crashes does not.
+# for having waited too long keeps what it waits for, and goes on as well; who was parked for its crashes (whose count
+# every wait sets back) does not.
 WAKE = Statement(
     "waiters.wake",
-    """UPDATE lanes SET state = 'ready', due_at = :now
-       WHERE (state || '' = 'waiting' OR (state || '' = 'parked' AND crashes = 0))
+    """UPDATE lanes SET state = 'ready', due_at = :now WHERE state || '' IN ('waiting', 'parked') AND crashes = 0
        AND lane_id IN (SELECT lane_id FROM waiters WHERE need_key = :need_key)""",
 )
 SWEEP = Statement(

@@ -179,17 +179,15 @@ class Process:
     @property
     def stopped(self) -> bool:
         """Whether it stands still at this moment."""
-        return bool(self._stopped_until) and asyncio.get_running_loop().time() < self._stopped_until
+        return asyncio.get_running_loop().time() < self._stopped_until
 
     async def before(self, what: str, lane: str, *content: object, group: str = "") -> int:
         """Called at every port operation, before it takes effect; answers its number. `content` goes onto the tape."""
-        if self.halted:
-            await self.running()
+        await self.running()
         loop = asyncio.get_running_loop()
         if isinstance(loop, VirtualLoop):
             await loop.gate.passed(self.tape.place(lane, what), group)
-            if self.halted:
-                await self.running()
+            await self.running()
         self.operations += 1
         number = self.operations
         self.trail.append(what)
@@ -199,8 +197,7 @@ class Process:
 
     async def done(self, number: int, *content: object) -> None:
         """Called after it took effect."""
-        if self.halted:
-            await self.running()
+        await self.running()
         if content:
             self.tape.add(*content)
         await self._meet(number, after=True)
@@ -222,13 +219,7 @@ class Process:
             self.pauses += 1
             self.on_fate("pause")
             self._stopped_until = asyncio.get_running_loop().time() + fate.pause_seconds
-        if self.halted:
-            await self.running()
-
-    @property
-    def halted(self) -> bool:
-        """Whether it stands still or is dead: then `running` is to be waited for."""
-        return self.dead.is_set() or self.stopped
+        await self.running()
 
     async def running(self) -> None:
         """Go on only while the process runs: later if it is stopped, never if it is dead."""
@@ -409,8 +400,7 @@ class SimulatedStore:
         return results
 
     async def fetch(self, statement: Any, params: Mapping[str, Any]) -> Any:
-        if self._process.halted:
-            await self._process.running()
+        await self._process.running()
         return await self._inner.fetch(statement, params)
 
     async def fetch_long(self, statement: Any, params: Mapping[str, Any]) -> Any:

@@ -101,6 +101,7 @@ async def test_a_call_that_fails_fails_for_all_on_board_and_the_next_one_goes():
     budget.give()
     first, second, third = await asyncio.gather(*adding, return_exceptions=True)
     assert isinstance(first, RuntimeError)
+    assert isinstance(second, RuntimeError)
     assert str(first) == str(second) == "vendor said no"
     assert third == "done"
     assert budget.out == 0
